@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config"
+
+/** A second, machine-readable report, beside the one for people: `VITEST_JSON=file vitest run`. */
+const json = process.env.VITEST_JSON
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts", "packages/*/test/**/*.test.ts"],
+    exclude: ["**/node_modules/**", "**/build/**", "**/dist/**", "**/.tmp/**", "test/chaos/**", "test/browser/**"],
+    // Layers and Scopes keep tests apart, so the files of one worker share the modules that are loaded already.
+    pool: "forks",
+    isolate: false,
+    reporters: json ? ["default", ["json", { outputFile: json }]] : ["default"]
+  }
+})
