@@ -1,0 +1,242 @@
+/**
+ * Where unfinished runs wait, and how consumers get, hold and give back runs.
+ *
+ * This is the interface for those who write a backend; applications use `TaskManager` and `TaskConsumer`. It is encoded:
+ * strings, numbers and states, never a user's schema. Every operation takes and returns arrays, one is a batch of one, and
+ * concurrent calls are expected: a backend joins them into one statement where that is quicker (see `Batcher`).
+ *
+ * **Claims.** A claim is an exclusive, leased, numbered hold on a run. Its number, the *fence*, grows with every claim of
+ * the same run; every write about a running run carries it, and a stale one is refused. A lease that is not extended in
+ * time ends the claim: the run may be claimed by another consumer.
+ *
+ * **Time.** Every operation works with the caller's `now`, which the runtime takes from `Broker.now`: the `Clock`, corrected
+ * by the offset to the server's clock where machines differ. No implementation reads a clock of its own for a rule.
+ *
+ * @since 0.1.0
+ */
+import { Context, type Duration, type Effect, type Scope } from "effect"
+import type * as Queue from "effect/Queue"
+import type { EncodedRun, RunId } from "./internal/run.js"
+import type { LogLine } from "./Store.js"
+import type { BackendError, IdempotencyConflict } from "./TaskError.js"
+
+/**
+ * What became of one run of an enqueue.
+ *
+ * - `Queued`: it was accepted as it is
+ * - `Existing`: its idempotency key is held by the run given here; nothing was added
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Enqueued =
+  | { readonly _tag: "Queued"; readonly run: EncodedRun }
+  | { readonly _tag: "Existing"; readonly run: EncodedRun }
+
+/**
+ * A task that a consumer serves, with the limits that hold over all consumers.
+ *
+ * `maxConcurrency` is the most runs of the task that may be running at one time; `null` is without limit.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServedTask {
+  readonly name: string
+  readonly maxConcurrency: number | null
+}
+
+/**
+ * A consumer's wish for runs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClaimRequest {
+  readonly consumer: string
+  readonly queues: ReadonlyArray<string>
+  readonly tasks: ReadonlyArray<ServedTask>
+  /** At the most so many runs. */
+  readonly limit: number
+  readonly now: number
+  readonly leaseUntil: number
+}
+
+/**
+ * What a claim gave: runs in the order of claiming, and when to ask again.
+ *
+ * `nextAt` is the moment from which on it is worth asking again, when nobody gives a signal before: the next due time, the
+ * end of another consumer's lease, or the end of a hold; always later than the request's `now`. `null` when there is none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Claimed {
+  readonly runs: ReadonlyArray<ClaimedRun>
+  readonly nextAt: number | null
+}
+
+/**
+ * A claimed run: its state is `running`, and `fence`, `consumer`, `leaseUntil` and `startedAt` are those of the new claim.
+ *
+ * `previous` is what it was before: `queued`; `scheduled` when it became due since; or `running`, when the lease of the
+ * claim before had ended. Then `crashes` is already one higher, and `previous` tells of the attempt that crashed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClaimedRun {
+  readonly run: EncodedRun
+  readonly previous:
+    | { readonly state: "queued" | "scheduled" }
+    | { readonly state: "running"; readonly consumer: string; readonly startedAt: number }
+}
+
+/**
+ * A claim, by its run and its number.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ClaimRef {
+  readonly id: RunId
+  readonly fence: number
+}
+
+/**
+ * The end of a claim: the whole new record, with the fence of the claim.
+ *
+ * `run.state` is a final state, or `scheduled` / `queued` when the run is to be performed again; then `dueAt` says from when
+ * on. `logs` are lines that were not yet stored. With `holdTaskUntil` no run of the task is claimed before that moment
+ * (`CurrentRun.rateLimited`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Settlement {
+  readonly run: EncodedRun
+  readonly logs: ReadonlyArray<LogLine>
+  readonly holdTaskUntil: number | null
+}
+
+/**
+ * A sign of life of a consumer for claims that it holds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Extension {
+  readonly claims: ReadonlyArray<ClaimRef & { readonly progress: string | null }>
+  readonly leaseUntil: number
+  readonly now: number
+}
+
+/**
+ * What the broker says to a sign of life: claims that are no longer held, and runs that somebody asked to cancel.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Extended {
+  readonly lost: ReadonlyArray<RunId>
+  readonly cancelled: ReadonlyArray<{ readonly id: RunId; readonly reason: string }>
+}
+
+/**
+ * What became of one cancellation. `Cancelled` gives the final record; `Requested` means that a consumer holds the run and
+ * will be told; `Ended` that the run had ended before; `Unknown` that there is no such run.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CancelResult =
+  | { readonly _tag: "Cancelled"; readonly run: EncodedRun; readonly previous: "queued" | "scheduled" }
+  | { readonly _tag: "Requested" }
+  | { readonly _tag: "Ended" }
+  | { readonly _tag: "Unknown" }
+
+/**
+ * What the broker tells those who listen.
+ *
+ * - `Work`: something may have become claimable, or due sooner
+ * - `Ended`: these runs have ended
+ * - `Cancel`: a consumer of this process should stop these runs
+ * - `Changed`: somebody else wrote; anything may have happened
+ *
+ * Signals are hints: one may be missed or come twice, so every listener also asks again at `pollInterval`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Signal =
+  | { readonly _tag: "Work" }
+  | { readonly _tag: "Ended"; readonly ids: ReadonlyArray<RunId> }
+  | { readonly _tag: "Cancel"; readonly id: RunId; readonly reason: string }
+  | { readonly _tag: "Changed" }
+
+/**
+ * The operations of a broker.
+ *
+ * All fail only with a `BackendError`, whose `transient` says whether the same call may succeed later.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
+  Broker,
+  {
+    /** The backend's name, for messages: `memory`, `sqlite`, … */
+    readonly name: string
+
+    /**
+     * How long a listener waits at the most before it asks again without a signal. Infinite where no signal can be missed
+     * and nobody else can write.
+     */
+    readonly pollInterval: Duration.Duration
+
+    /** Now, in epoch milliseconds of the clock that all users of this broker share. */
+    readonly now: Effect.Effect<number>
+
+    /**
+     * Accepts runs in the state `queued` or `scheduled`, all of them or none, durably: they survive a crash as soon as this
+     * returns. Idempotency keys are reserved in the same step. A key that is held gives the holder (`Existing`), or fails
+     * the call with `IdempotencyConflict` where the run says `reject`; then nothing is added. Within one call the first run
+     * with a key wins.
+     *
+     * The results stand in the order of the runs.
+     */
+    readonly enqueue: (
+      runs: ReadonlyArray<EncodedRun>
+    ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict>
+
+    /**
+     * Claims up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has ended, then
+     * the due ones by rank (see `TaskPriority`) and id. Runs of other tasks stay for others. The cost depends neither on the
+     * history nor on runs that may not be taken.
+     */
+    readonly claim: (request: ClaimRequest) => Effect.Effect<Claimed, BackendError>
+
+    /**
+     * Ends claims. Each is written exactly when its fence is still the run's newest; the answer says so, in order. A final
+     * run leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or
+     * kept as the record says.
+     */
+    readonly settle: (settlements: ReadonlyArray<Settlement>) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
+
+    /** Extends leases, stores progress, and tells which claims are lost and which runs are to be cancelled. */
+    readonly extend: (extension: Extension) => Effect.Effect<Extended, BackendError>
+
+    /**
+     * Cancels runs: waiting ones at once (they enter the history as `cancelled`), running ones by asking their consumer.
+     * The results stand in the order of the ids.
+     */
+    readonly cancel: (request: {
+      readonly ids: ReadonlyArray<RunId>
+      readonly reason: string
+      readonly now: number
+    }) => Effect.Effect<ReadonlyArray<CancelResult>, BackendError>
+
+    /** The signals from now on. */
+    readonly signals: Effect.Effect<Queue.Dequeue<Signal>, never, Scope.Scope>
+  }
+>() {}

@@ -1,0 +1,132 @@
+/**
+ * The record: history, attempts, results, logs, consumers, and every query.
+ *
+ * This is the interface for those who write a backend; applications ask their `TaskManager`. Like `Broker` it is encoded and
+ * works on arrays. It also answers for runs that have not ended, so that a query sees each run exactly once.
+ *
+ * @since 0.1.0
+ */
+import { Context, type Effect, type Option, Schema } from "effect"
+import { type EncodedRun, RunId } from "./internal/run.js"
+import type { BackendError } from "./TaskError.js"
+import type { TaskState } from "./TaskState.js"
+
+/**
+ * One line that a handler logged: its place in the run's log (from 0), the attempt, when (epoch milliseconds), the level as
+ * Effect names it (`INFO`, `WARN`, …), the message, and the annotations and span names that held.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class LogLine extends Schema.Class<LogLine>("@effect-tasks/core/Store/LogLine")({
+  runId: RunId,
+  seq: Schema.Number,
+  attempt: Schema.Number,
+  at: Schema.Number,
+  level: Schema.String,
+  message: Schema.String,
+  annotations: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
+  spans: Schema.Array(Schema.String)
+}) {}
+
+/**
+ * Which runs: all filters must hold; one that is not given holds for all runs. Newest first.
+ *
+ * - `task`, `queue`, `tag`, `group`, `parentId`, `rootId`: exactly these
+ * - `state`: one of these
+ * - `createdFrom`, `createdTo`: made in this window (epoch milliseconds, the end excluded)
+ * - `before`: only runs with a smaller id, for the next page
+ * - `limit`: at the most so many
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunQuery {
+  readonly task?: string | undefined
+  readonly state?: ReadonlyArray<TaskState> | undefined
+  readonly queue?: string | undefined
+  readonly tag?: string | undefined
+  readonly group?: string | undefined
+  readonly parentId?: RunId | undefined
+  readonly rootId?: RunId | undefined
+  readonly createdFrom?: number | undefined
+  readonly createdTo?: number | undefined
+  readonly before?: RunId | undefined
+  readonly limit: number
+}
+
+/**
+ * What `counts` counts: all runs, or those of a queue or a task.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CountQuery {
+  readonly queue?: string | undefined
+  readonly task?: string | undefined
+}
+
+/**
+ * A consumer as others see it. Times are epoch milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class ConsumerRecord extends Schema.Class<ConsumerRecord>("@effect-tasks/core/Store/ConsumerRecord")({
+  id: Schema.String,
+  startedAt: Schema.Number,
+  seenAt: Schema.Number,
+  queues: Schema.Array(Schema.String),
+  tasks: Schema.Array(Schema.String),
+  maxConcurrentTasks: Schema.Number,
+  running: Schema.Number,
+  stopping: Schema.Boolean
+}) {}
+
+/**
+ * The operations of a store.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Store extends Context.Tag("@effect-tasks/core/Store")<
+  Store,
+  {
+    /**
+     * Records ended runs that no broker holds (performed in place), with their log lines. Idempotent by id and fence: the
+     * record with the higher fence stands.
+     */
+    readonly record: (
+      runs: ReadonlyArray<{ readonly run: EncodedRun; readonly logs: ReadonlyArray<LogLine> }>
+    ) => Effect.Effect<void, BackendError>
+
+    /** The records of these runs, ended or not, in the order of the ids. */
+    readonly get: (ids: ReadonlyArray<RunId>) => Effect.Effect<ReadonlyArray<Option.Option<EncodedRun>>, BackendError>
+
+    /** The runs that a query describes, newest first. */
+    readonly runs: (query: RunQuery) => Effect.Effect<ReadonlyArray<EncodedRun>, BackendError>
+
+    /** How many runs are in each state; a state that has none may be missing. */
+    readonly counts: (
+      query: CountQuery
+    ) => Effect.Effect<{ readonly [State in TaskState]?: number | undefined }, BackendError>
+
+    /** Adds log lines; a line that is there already (by run and `seq`) is left as it is. */
+    readonly appendLogs: (lines: ReadonlyArray<LogLine>) => Effect.Effect<void, BackendError>
+
+    /** The log lines of a run, in order, from `seq` on. */
+    readonly logs: (
+      id: RunId,
+      options: { readonly fromSeq: number; readonly limit: number }
+    ) => Effect.Effect<ReadonlyArray<LogLine>, BackendError>
+
+    /** Adds or renews the records of consumers. */
+    readonly putConsumers: (consumers: ReadonlyArray<ConsumerRecord>) => Effect.Effect<void, BackendError>
+
+    /** Removes the records of consumers that have stopped. */
+    readonly removeConsumers: (ids: ReadonlyArray<string>) => Effect.Effect<void, BackendError>
+
+    /** All consumers that are recorded, also those that died: `seenAt` tells. */
+    readonly consumers: Effect.Effect<ReadonlyArray<ConsumerRecord>, BackendError>
+  }
+>() {}

@@ -1,0 +1,102 @@
+/**
+ * Several tasks, as one value: what a consumer serves.
+ *
+ * @since 0.1.0
+ */
+import { Effect, type Layer, type Schema, type Scope } from "effect"
+import * as handlers from "./internal/handlers.js"
+import type * as Task from "./Task.js"
+import { DuplicateTask } from "./TaskError.js"
+
+/**
+ * A group of tasks; the type knows each of them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TaskGroup<out Tasks extends Task.Any> {
+  /** The tasks, in the order in which they were given. */
+  readonly tasks: ReadonlyArray<Tasks>
+  /** This group and one task more. */
+  readonly add: <T extends Task.Any>(task: T) => TaskGroup<Tasks | T>
+  /** The tasks of both groups. */
+  readonly merge: <Others extends Task.Any>(other: TaskGroup<Others>) => TaskGroup<Tasks | Others>
+  /** The handlers of all tasks at once, as a record by name or an effect that makes it. */
+  readonly toLayer: <H extends Handlers<Tasks>, EX = never, RX = never>(
+    handlers: H | Effect.Effect<H, EX, RX>
+  ) => Layer.Layer<Handler<Tasks>, EX, Exclude<RX, Scope.Scope> | Task.HandlerServices<H[keyof H]>>
+}
+
+/**
+ * The services of the handlers of these tasks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handler<Tasks extends Task.Any> = Tasks extends Task.Any ? Task.Handler<Tasks["name"]> : never
+
+/**
+ * A handler for each of these tasks, by name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handlers<Tasks extends Task.Any> = {
+  readonly [Name in Tasks["name"]]: HandlerOf<Extract<Tasks, { readonly name: Name }>>
+}
+
+type HandlerOf<T extends Task.Any> = (
+  payload: Schema.Schema.Type<T["payloadSchema"]>
+) => Effect.Effect<Schema.Schema.Type<T["successSchema"]>, Schema.Schema.Type<T["errorSchema"]>, unknown>
+
+/**
+ * The tasks of a group by name; fails when two different tasks have one name.
+ *
+ * @since 0.1.0
+ * @category conversions
+ */
+export const byName = <Tasks extends Task.Any>(
+  group: TaskGroup<Tasks>
+): Effect.Effect<ReadonlyMap<string, Tasks>, DuplicateTask> =>
+  Effect.suspend(() => {
+    const tasks = new Map<string, Tasks>()
+    for (const task of group.tasks) {
+      const known = tasks.get(task.name)
+      if (known !== undefined && known !== task) {
+        return new DuplicateTask({ task: task.name })
+      }
+      tasks.set(task.name, task)
+    }
+    return Effect.succeed(tasks)
+  })
+
+/**
+ * Makes a group of tasks.
+ *
+ * @example
+ * ```ts
+ * import { Task, TaskGroup } from "@effect-tasks/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Greet = Task.make("Greet", { payload: { name: Schema.String } })
+ * const Clean = Task.make("Clean")
+ *
+ * const Chores = TaskGroup.make(Greet, Clean)
+ * const ChoresLive = Chores.toLayer({
+ *   Greet: ({ name }) => Effect.log(`hello ${name}`),
+ *   Clean: () => Effect.log("done")
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Tasks extends ReadonlyArray<Task.Any>>(...tasks: Tasks): TaskGroup<Tasks[number]> => {
+  const self: TaskGroup<Tasks[number]> = {
+    tasks,
+    add: (task) => make(...self.tasks, task),
+    merge: (other) => make(...self.tasks, ...other.tasks),
+    toLayer: (build) => handlers.layerAll(self.tasks, build)
+  }
+  return self
+}

@@ -1,0 +1,154 @@
+/**
+ * A run: one request to perform a task. It keeps one id through all its attempts.
+ *
+ * @since 0.1.0
+ */
+import type { Effect, Schema, Stream } from "effect"
+import type * as Duration from "effect/Duration"
+import * as internal from "./internal/run.js"
+import type { BackendError, ResultInvalid, RunError, RunNotFound, WaitTimeout } from "./TaskError.js"
+import type { TaskEvent } from "./TaskEvent.js"
+
+/**
+ * The id of a run: a UUID of version 7, made from `Clock` and `Random`, so ids sort by the time of their making.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const RunId = internal.RunId
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type RunId = internal.RunId
+
+/**
+ * How an attempt, or a run as a whole, ended; values and errors in the encoded form of the task's schemas. `cause` is the
+ * rendered cause, with stacks.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Outcome = internal.Outcome
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Outcome = internal.Outcome
+
+/**
+ * One try at a run: its number from 1, the consumer that made it, when it started and ended (epoch milliseconds), and
+ * how it ended. A successful attempt leaves the value to the run's own `outcome`.
+ *
+ * The ledger keeps the first twenty and the last twenty attempts.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Attempt = internal.Attempt
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Attempt = internal.Attempt
+
+/**
+ * An immutable copy of a run's record. Times are epoch milliseconds.
+ *
+ * - `payload`: the encoded payload (`null` for a task without one)
+ * - `dueAt`: from when on it may be performed
+ * - `startedAt`: when the latest attempt started
+ * - `attempt`: how many attempts have failed; shutdowns, snoozes and crashes do not count
+ * - `crashes`: how often its consumer died or lost its lease
+ * - `attempts`: the ledger
+ * - `outcome`: how it ended, once it has
+ * - `parentId`, `rootId`: the run whose handler queued it, and the first of that chain
+ * - `retryOf`: the ended run that this one repeats
+ * - `traceparent`: the W3C trace context of the span that queued it
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const TaskRun = internal.TaskRun
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type TaskRun = internal.TaskRun
+
+/**
+ * The stored form of a run, which brokers and stores see: strings, numbers and states, never a user's type. `payload`,
+ * `ledger`, `outcome` and `progress` are texts that a backend keeps and gives back as they are.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Encoded = internal.EncodedRun
+
+/**
+ * For how long a successful run keeps its idempotency key (`0` no longer than the run, `null` for ever, else
+ * milliseconds after the end), and what a second request with the key gets.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EncodedIdempotency = internal.EncodedIdempotency
+
+/**
+ * What `Handle` needs to know of a task.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Typed {
+  readonly successSchema: Schema.Schema.All
+  readonly errorSchema: Schema.Schema.All
+}
+
+/**
+ * Why waiting for a run, or performing it in place, gives no success: the task's own error, another end of the run, or a
+ * record that no longer fits the schemas.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Failure<T extends Typed> = Schema.Schema.Type<T["errorSchema"]> | RunError | ResultInvalid
+
+/**
+ * A queued run in its producer's hands.
+ *
+ * - `await`: waits for the end; the success, or the typed failure. With a `timeout`, `WaitTimeout` ends the wait, not the
+ *   run. Waiting is pushed, also when another process performs the run
+ * - `poll`: the record as it is now
+ * - `cancel`: ends a waiting run at once (`"cancelled"`), asks the consumer of a running one to interrupt it
+ *   (`"requested"`), or finds that it had ended (`"ended"`)
+ * - `events`: the run's events from now on, up to its end
+ * - `existing`: true when the idempotency key led to a run that was there before
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handle<T extends Typed> {
+  readonly id: RunId
+  readonly task: T
+  readonly existing: boolean
+  readonly await: Effect.Effect<Schema.Schema.Type<T["successSchema"]>, Failure<T> | RunNotFound | BackendError>
+  readonly awaitFor: (
+    timeout: Duration.DurationInput
+  ) => Effect.Effect<Schema.Schema.Type<T["successSchema"]>, Failure<T> | RunNotFound | BackendError | WaitTimeout>
+  readonly poll: Effect.Effect<TaskRun, RunNotFound | BackendError>
+  readonly cancel: (reason?: string) => Effect.Effect<Cancellation, RunNotFound | BackendError>
+  readonly events: Stream.Stream<TaskEvent>
+}
+
+/**
+ * What a cancellation met.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Cancellation = "cancelled" | "requested" | "ended"

@@ -1,0 +1,21 @@
+/**
+ * @since 0.1.0
+ */
+export * as Backend from "./Backend.js"
+export * as Batcher from "./Batcher.js"
+export * as Broker from "./Broker.js"
+export * as CurrentRun from "./CurrentRun.js"
+export * as RetryPolicy from "./RetryPolicy.js"
+export * as Store from "./Store.js"
+export * as Task from "./Task.js"
+export * as TaskConsumer from "./TaskConsumer.js"
+export * as TaskError from "./TaskError.js"
+export * as TaskEvent from "./TaskEvent.js"
+export * as TaskEvents from "./TaskEvents.js"
+export * as TaskGroup from "./TaskGroup.js"
+export * as TaskLogger from "./TaskLogger.js"
+export * as TaskManager from "./TaskManager.js"
+export * as TaskPriority from "./TaskPriority.js"
+export * as TaskRun from "./TaskRun.js"
+export * as TaskState from "./TaskState.js"
+export * as TaskTest from "./TaskTest.js"

@@ -1,0 +1,81 @@
+import { Duration, Effect } from "effect"
+import type { ServedTask } from "../Broker.js"
+import type { BackendError } from "../TaskError.js"
+import type { State } from "./consumerState.js"
+import * as outage from "./outage.js"
+import * as performing from "./performing.js"
+
+/*
+ * The loop that fills a consumer's free places: claim, start, wait until there may be more.
+ */
+
+/** Claims until the consumer stops; an outage of the broker only slows it down. */
+export const loop = (state: State): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const tasks = Array.from(
+      state.entries.values(),
+      ({ definition }): ServedTask => ({
+        name: definition.name,
+        maxConcurrency: definition.maxConcurrency ?? null
+      })
+    )
+    const once = Effect.retry(claim(state, tasks), { schedule: outage.backoff, while: () => !state.stopping })
+    return Effect.whileLoop({
+      while: () => !state.stopping,
+      body: () =>
+        once.pipe(
+          Effect.catchAll(() => Effect.void),
+          Effect.flatMap((wait) => wait ?? Effect.void)
+        ),
+      step: () => {}
+    })
+  }).pipe(Effect.withTracerEnabled(false))
+
+/** Claims as many runs as there are places, starts them, and says what to wait for. */
+const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Effect.Effect<void>, BackendError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      state.wake.unsafeClose()
+      const free = state.maxConcurrentTasks - state.inFlights.size
+      if (free <= 0) {
+        return state.wake.await
+      }
+      const now = yield* state.broker.now
+      const leaseUntil = now + Duration.toMillis(state.lease)
+      const { id: consumer, queues } = state
+      const request = { consumer, queues, tasks, limit: free, now, leaseUntil }
+      const claimed = yield* restore(state.broker.claim(request)).pipe(Effect.tapError((error) => failed(state, error)))
+      state.answered = { ok: true, at: now }
+      for (const run of claimed.runs) {
+        yield* performing.start(state, run, leaseUntil)
+      }
+      return claimed.runs.length < free ? untilMore(state, claimed.nextAt, now) : Effect.void
+    })
+  )
+
+const failed = (state: State, error: BackendError): Effect.Effect<void> => {
+  const wasReady = state.answered?.ok !== false
+  state.answered = { ok: false, at: state.answered?.at ?? 0 }
+  return wasReady
+    ? Effect.annotateLogs(Effect.logWarning("consumer cannot claim; it will go on trying", error), {
+        consumer: state.id
+      })
+    : Effect.void
+}
+
+/** Until a signal, the moment the broker named, or the safety poll. */
+const untilMore = (state: State, nextAt: number | null, now: number): Effect.Effect<void> => {
+  const next = nextAt === null ? Duration.infinity : Duration.millis(Math.max(1, nextAt - now))
+  const wait = Duration.min(next, state.broker.pollInterval)
+  return Duration.isFinite(wait) ? Effect.asVoid(Effect.timeoutOption(state.wake.await, wait)) : state.wake.await
+}
+
+/** Not stopping, and the broker answered within its last three poll intervals, or while all places are taken. */
+export const isReady = (state: State): Effect.Effect<boolean> =>
+  Effect.map(state.broker.now, (now) => {
+    if (state.stopping || state.answered === null || !state.answered.ok) {
+      return false
+    }
+    const isFull = state.inFlights.size >= state.maxConcurrentTasks
+    return isFull || now - state.answered.at <= 3 * Duration.toMillis(state.broker.pollInterval)
+  })

@@ -1,0 +1,56 @@
+import type { Context, Duration, Effect, Schedule, Schema } from "effect"
+import { InvalidOption } from "../TaskError.js"
+import { isTaskPriority, limit } from "../TaskPriority.js"
+
+/** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
+export interface Definition {
+  readonly name: string
+  /** The key of the handler's service. */
+  readonly key: string
+  readonly description: string | undefined
+  readonly payloadSchema: Schema.Schema.All
+  readonly successSchema: Schema.Schema.All
+  readonly errorSchema: Schema.Schema.All
+  readonly queueName: string
+  readonly priority: number
+  readonly tags: ReadonlyArray<string>
+  readonly retry: Schedule.Schedule<unknown, unknown> | undefined
+  readonly timeout: Duration.Duration | undefined
+  readonly maxConcurrency: number | undefined
+  readonly maxCrashes: number
+  readonly requeueOnInterrupt: boolean
+}
+
+/** The first option of a definition that is out of its range. */
+export const invalidOption = (definition: Definition): InvalidOption | undefined => {
+  const checks: ReadonlyArray<readonly [option: string, value: unknown, fits: boolean, expected: string]> = [
+    ["name", definition.name, isName(definition.name), nameRule],
+    ["queue", definition.queueName, isName(definition.queueName), nameRule],
+    ["priority", definition.priority, isTaskPriority(definition.priority), `an integer from -${limit} to ${limit}`],
+    ["maxCrashes", definition.maxCrashes, isCount(definition.maxCrashes, 0), "an integer, 0 or more"],
+    [
+      "maxConcurrency",
+      definition.maxConcurrency,
+      definition.maxConcurrency === undefined || isCount(definition.maxConcurrency, 1),
+      "an integer, 1 or more"
+    ]
+  ]
+  const failed = checks.find(([, , fits]) => !fits)
+  return failed === undefined
+    ? undefined
+    : new InvalidOption({ option: `${failed[0]} of task ${definition.name}`, value: failed[1], expected: failed[3] })
+}
+
+export const nameRule = "1 to 200 characters, none of them a control character"
+
+/** Whether a text may name a task, a queue, a group, a tag or a key. */
+export const isName = (name: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(name)
+
+const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
+
+/** A handler as the consumer finds it in its context, with the services that its Layer captured. */
+export interface HandlerEntry {
+  readonly definition: Definition
+  readonly handler: (payload: never) => Effect.Effect<unknown, unknown, unknown>
+  readonly context: Context.Context<never>
+}

@@ -1,0 +1,72 @@
+import { Context, Effect, Layer, type Schema, type Scope } from "effect"
+import type { CurrentRun } from "../CurrentRun.js"
+import type { Definition, HandlerEntry } from "./definition.js"
+
+/** Documented in `Task`. */
+export interface Handler<in out Name extends string> {
+  readonly _: unique symbol
+  readonly handlerOf: Name
+}
+
+/** Documented in `Task`. */
+export type HandlerOf<
+  Payload extends Schema.Schema.All,
+  Success extends Schema.Schema.All,
+  Error extends Schema.Schema.All
+> = (
+  payload: Schema.Schema.Type<Payload>
+) => Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error>, unknown>
+
+/** Documented in `Task`. */
+export type HandlerServices<H> = H extends (...args: ReadonlyArray<never>) => Effect.Effect<infer _A, infer _E, infer R>
+  ? Exclude<R, CurrentRun | Scope.Scope>
+  : never
+
+/** The service under which a consumer finds the handler of a task. */
+export const tag = <Name extends string>(task: {
+  readonly name: Name
+  readonly key: string
+}): Context.Tag<Handler<Name>, HandlerEntry> => Context.GenericTag<Handler<Name>, HandlerEntry>(task.key)
+
+/** Gives the handler of a task, with the services that the Layer is built with. */
+export const layer = <
+  Name extends string,
+  H extends (payload: never) => Effect.Effect<unknown, unknown, unknown>,
+  EX = never,
+  RX = never
+>(
+  definition: Definition & { readonly name: Name },
+  build: H | Effect.Effect<H, EX, RX>
+): Layer.Layer<Handler<Name>, EX, Exclude<RX, Scope.Scope> | HandlerServices<H>> =>
+  Layer.scoped(
+    tag(definition),
+    Effect.flatMap(Effect.context<HandlerServices<H>>(), (context) =>
+      Effect.map(Effect.isEffect(build) ? build : Effect.succeed(build), (handler) => ({
+        definition,
+        handler,
+        context
+      }))
+    )
+  )
+
+/** Gives the handlers of several tasks, by name. */
+export const layerAll = <
+  Tasks extends Definition,
+  H extends { readonly [name: string]: (payload: never) => Effect.Effect<unknown, unknown, unknown> },
+  EX = never,
+  RX = never
+>(
+  tasks: ReadonlyArray<Tasks>,
+  build: H | Effect.Effect<H, EX, RX>
+): Layer.Layer<Handler<Tasks["name"]>, EX, Exclude<RX, Scope.Scope> | HandlerServices<H[keyof H]>> =>
+  Layer.scopedContext(
+    Effect.flatMap(Effect.context<HandlerServices<H[keyof H]>>(), (context) =>
+      Effect.map(Effect.isEffect(build) ? build : Effect.succeed(build), (handlers) => {
+        const entries = tasks.flatMap((definition): ReadonlyArray<[string, HandlerEntry]> => {
+          const handler = handlers[definition.name]
+          return handler === undefined ? [] : [[definition.key, { definition, handler, context }]]
+        })
+        return Context.unsafeMake<Handler<Tasks["name"]>>(new Map(entries))
+      })
+    )
+  )

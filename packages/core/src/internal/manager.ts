@@ -1,0 +1,191 @@
+import { Duration, Effect, Either, Mailbox, Option, Stream } from "effect"
+import type { Broker, Enqueued } from "../Broker.js"
+import type { Store } from "../Store.js"
+import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
+import { TaskEvent } from "../TaskEvent.js"
+import type { Cancellation, Handle } from "../TaskRun.js"
+import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
+import type { Bus } from "./bus.js"
+import * as codec from "./codec.js"
+import type { Definition } from "./definition.js"
+import * as inline from "./inline.js"
+import type { TaskManager } from "./managerTag.js"
+import * as newRuns from "./newRuns.js"
+import * as outcome from "./outcome.js"
+import type { EncodedRun, RunId } from "./run.js"
+import type { Uuid7 } from "./uuid7.js"
+import type { Waiters } from "./waiters.js"
+
+export interface Parts {
+  readonly broker: typeof Broker.Service
+  readonly store: typeof Store.Service
+  readonly bus: Bus
+  readonly ids: Uuid7
+  readonly waiters: Waiters
+  readonly maxPayloadBytes: number
+}
+
+/** The manager over its parts: one function per operation, below in the order of the service. */
+export const make = (parts: Parts): typeof TaskManager.Service => {
+  const handles = makeHandles(parts)
+  return {
+    queue: (task, payloads, options = {}) =>
+      Effect.gen(function* () {
+        const now = yield* parts.broker.now
+        const runs = yield* newRuns.make(parts, task, payloads, options, now)
+        const results = yield* enqueue(parts, runs)
+        return results.map(({ _tag, run }) => handles(task, run.id, _tag === "Existing"))
+      }),
+    execute: (task, entry, payload, options = {}) =>
+      Effect.gen(function* () {
+        const now = yield* parts.broker.now
+        const { tags } = options
+        const [run] = yield* newRuns.make(parts, task, [payload], { tags }, now)
+        const definition = options.retry === false ? { ...entry.definition, retry: undefined } : entry.definition
+        return yield* inline.perform({
+          ...parts,
+          task,
+          entry: { ...entry, definition },
+          run: { ...run!, state: "init" }
+        })
+      }),
+    handle: (task, id) => handles(task, id, false),
+    get: (id) => Effect.map(getOne(parts, id), codec.toTaskRun),
+    runs: ({ limit = 50, ...query } = {}) =>
+      Effect.map(parts.store.runs({ ...query, limit: Math.min(Math.max(1, limit), maxPage) }), (runs) => ({
+        items: runs.map(codec.toTaskRun),
+        next: runs.length < limit ? null : (runs[runs.length - 1]?.id ?? null)
+      })),
+    counts: (query = {}) => Effect.map(parts.store.counts(query), withZeros),
+    logs: (id, { fromSeq = 0, limit = 1_000 } = {}) => parts.store.logs(id, { fromSeq, limit }),
+    cancel: (id, reason) => cancel(parts, id, reason),
+    retry: (id) => retry(parts, id)
+  }
+}
+
+const maxPage = 1_000
+
+const withZeros = (counts: { readonly [State in TaskState]?: number | undefined }) =>
+  Object.fromEntries(allStates.map((state) => [state, counts[state] ?? 0])) as { readonly [State in TaskState]: number }
+
+/** Hands runs to the broker, and publishes `init` and the state they wait in once they are committed. */
+const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
+  Effect.uninterruptibleMask((restore) => {
+    const ids = runs.map((run) => run.id)
+    bus.hold(ids)
+    return restore(broker.enqueue(runs)).pipe(
+      Effect.tapErrorCause(() => Effect.sync(() => bus.release(ids, []))),
+      Effect.tap((results) => Effect.sync(() => bus.release(ids, bus.hasListeners ? results.flatMap(asMade) : [])))
+    )
+  })
+
+const asMade = ({ _tag, run }: Enqueued) =>
+  _tag === "Existing"
+    ? []
+    : [
+        { run: { ...run, state: "init" as const }, from: null, at: run.createdAt },
+        { run, from: "init" as const, at: run.createdAt }
+      ]
+
+const getOne = ({ store }: Parts, id: RunId): Effect.Effect<EncodedRun, RunNotFound | BackendError> =>
+  Effect.flatMap(store.get([id]), ([run]) =>
+    run === undefined || Option.isNone(run) ? new RunNotFound({ runId: id }) : Effect.succeed(run.value)
+  )
+
+const cancel = (
+  { broker, bus }: Parts,
+  id: RunId,
+  reason = "no reason was given"
+): Effect.Effect<Cancellation, RunNotFound | BackendError> =>
+  Effect.gen(function* () {
+    const now = yield* broker.now
+    const [result] = yield* broker.cancel({ ids: [id], reason, now })
+    switch (result?._tag) {
+      case "Cancelled": {
+        bus.publish({ run: result.run, from: result.previous, at: now })
+        return "cancelled"
+      }
+      case "Requested":
+        return "requested"
+      case "Ended":
+        return "ended"
+      default:
+        return yield* new RunNotFound({ runId: id })
+    }
+  })
+
+const retry = (parts: Parts, id: RunId) =>
+  Effect.gen(function* () {
+    const old = yield* getOne(parts, id)
+    if (!isFinal(old.state)) {
+      return yield* new RunNotFinished({ runId: id, state: old.state })
+    }
+    const now = yield* parts.broker.now
+    const [newId] = yield* parts.ids.make(1)
+    const run: EncodedRun = {
+      ...old,
+      ...newRuns.unstarted,
+      id: newId as RunId,
+      state: "queued",
+      createdAt: now,
+      dueAt: now,
+      retryOf: id
+    }
+    const [result] = yield* enqueue(parts, [run])
+    return result!.run.id
+  })
+
+/** Makes the handles of runs. */
+const makeHandles =
+  (parts: Parts) =>
+  <D extends Definition>(task: D, id: RunId, existing: boolean): Handle<D> => {
+    const awaitEnd = Effect.flatMap(parts.waiters.awaitEnd(id), (run) => outcome.toEffect(task, run))
+    return {
+      id,
+      task,
+      existing,
+      await: awaitEnd,
+      awaitFor: (timeout) =>
+        Effect.timeoutFail(awaitEnd, {
+          duration: timeout,
+          onTimeout: () => new WaitTimeout({ runId: id, waitedMillis: Duration.toMillis(timeout) })
+        }),
+      poll: Effect.map(getOne(parts, id), codec.toTaskRun),
+      cancel: (reason) => cancel(parts, id, reason),
+      events: eventsOf(parts, id)
+    }
+  }
+
+/**
+ * The events of one run that happen in this process, up to its end; when the run ends in another process, its end is the
+ * last event all the same.
+ */
+const eventsOf = ({ bus, waiters }: Parts, id: RunId): Stream.Stream<TaskEvent> =>
+  Stream.unwrapScoped(
+    Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (mailbox) => {
+      const end = Stream.fromEffect(Effect.option(waiters.awaitEnd(id))).pipe(
+        Stream.flatMap((run) => (Option.isSome(run) ? Stream.succeed(Either.left(run.value)) : Stream.empty))
+      )
+      return Stream.map(Mailbox.toStream(mailbox), Either.right).pipe(
+        Stream.merge(end),
+        Stream.filterMap((item) =>
+          Either.isRight(item)
+            ? Option.some(item.right)
+            : Option.some(
+                new TaskEvent(
+                  {
+                    state: item.left.state,
+                    previous: null,
+                    at: item.left.endedAt ?? 0,
+                    run: codec.toTaskRun(item.left)
+                  },
+                  { disableValidation: true }
+                )
+              )
+        ),
+        Stream.takeUntil((event) => isFinal(event.state))
+      )
+    })
+  )
+
+const eventsBuffer = 1_024

@@ -1,0 +1,133 @@
+import { Cause, Effect, Option, type Schema } from "effect"
+import {
+  PayloadInvalid,
+  ResultInvalid,
+  type RunError,
+  TaskAborted,
+  TaskCancelled,
+  TaskDefect,
+  TaskInterrupted,
+  TaskRateLimited,
+  TaskTimeout,
+  TooManyCrashes
+} from "../TaskError.js"
+import type { Failure } from "../TaskRun.js"
+import * as codec from "./codec.js"
+import type { Definition } from "./definition.js"
+import type { Attempt, EncodedRun, Outcome } from "./run.js"
+
+type OutcomeOf<Tag extends Outcome["_tag"]> = Extract<Outcome, { readonly _tag: Tag }>
+
+/** The encoded outcome of a success; `ResultInvalid` when the value does not fit the task's schema. */
+export const ofSuccess = (task: Definition, value: unknown): Effect.Effect<Outcome> =>
+  Effect.match(codec.encode(task.successSchema, value), {
+    onFailure: (error): Outcome => ({ _tag: "ResultInvalid", issue: error.message }),
+    onSuccess: (encoded) => (encoded === undefined ? { _tag: "Success" } : { _tag: "Success", value: encoded })
+  })
+
+/** The encoded outcome of a cause that is neither a verdict nor a requested interruption. */
+export const ofCause = (task: Definition, cause: Cause.Cause<unknown>): Effect.Effect<Outcome> => {
+  const failure = Cause.failureOption(cause)
+  const rendered = Cause.pretty(cause, { renderErrorCause: true })
+  return Option.isSome(failure)
+    ? Effect.match(codec.encode(task.errorSchema, failure.value), {
+        onFailure: (error): Outcome => ({ _tag: "ResultInvalid", issue: error.message }),
+        onSuccess: (error) => ({ _tag: "Failure", error, cause: rendered })
+      })
+    : Effect.succeed(ofDefect(cause, rendered))
+}
+
+const ofDefect = (cause: Cause.Cause<unknown>, rendered: string): Outcome => {
+  const defect = Option.getOrElse(Cause.dieOption(cause), () => new Error("the handler interrupted itself"))
+  return defect instanceof Error
+    ? { _tag: "Defect", name: defect.name, message: defect.message, cause: rendered }
+    : { _tag: "Defect", name: "Defect", message: String(defect), cause: rendered }
+}
+
+const named = (run: EncodedRun) => ({ runId: run.id, task: run.task })
+
+/** A stored defect, as an error again. */
+export const toDefect = (run: EncodedRun, attempt: number, outcome: OutcomeOf<"Defect">): TaskDefect => {
+  const defect = new Error(outcome.message)
+  defect.name = outcome.name
+  return new TaskDefect({ ...named(run), attempt, defect, cause: outcome.cause })
+}
+
+/** What a failed attempt of the ledger failed with, decoded, as the retry schedule sees it. */
+export const failureOf = (
+  task: Definition,
+  run: EncodedRun,
+  attempt: Attempt
+): Option.Option<Effect.Effect<unknown>> => {
+  const { number, outcome } = attempt
+  switch (outcome._tag) {
+    case "Failure":
+      return Option.some(
+        Effect.catchAll(codec.decode(task.errorSchema, outcome.error), () =>
+          Effect.succeed(toDefect(run, number, { _tag: "Defect", name: "Error", message: outcome.cause, cause: "" }))
+        )
+      )
+    case "Defect":
+      return Option.some(Effect.succeed(toDefect(run, number, outcome)))
+    case "Timeout":
+      return Option.some(
+        Effect.succeed(new TaskTimeout({ ...named(run), attempt: number, timeoutMillis: outcome.timeoutMillis }))
+      )
+    default:
+      return Option.none()
+  }
+}
+
+/** How an ended run ended, as the typed success or the typed failure of its task. */
+export const toEffect = <D extends Definition>(
+  task: D,
+  run: EncodedRun
+): Effect.Effect<Schema.Schema.Type<D["successSchema"]>, Failure<D>> =>
+  toUntyped(task, run) as Effect.Effect<Schema.Schema.Type<D["successSchema"]>, Failure<D>>
+
+const toUntyped = (task: Definition, run: EncodedRun): Effect.Effect<unknown, unknown> => {
+  const outcome = codec.outcomeOf(run)
+  const invalid = (issue: string) => new ResultInvalid({ ...named(run), issue })
+  if (outcome === null) {
+    return Effect.fail(invalid(`the record of a run that is ${run.state} has no outcome`))
+  }
+  switch (outcome._tag) {
+    case "Success":
+      return Effect.mapError(codec.decode(task.successSchema, outcome.value), (error) => invalid(error.message))
+    case "Failure":
+      return codec.decode(task.errorSchema, outcome.error).pipe(
+        Effect.mapError((error) => invalid(error.message)),
+        Effect.flatMap(Effect.fail)
+      )
+    default:
+      return Effect.fail(toRunError(run, outcome))
+  }
+}
+
+const toRunError = (
+  run: EncodedRun,
+  outcome: Exclude<Outcome, OutcomeOf<"Success"> | OutcomeOf<"Failure">>
+): RunError => {
+  switch (outcome._tag) {
+    case "Defect":
+      return toDefect(run, run.attempt, outcome)
+    case "Timeout":
+      return new TaskTimeout({ ...named(run), attempt: run.attempt, timeoutMillis: outcome.timeoutMillis })
+    case "Aborted":
+      return new TaskAborted({ ...named(run), reason: outcome.reason })
+    case "Cancelled":
+      return new TaskCancelled({ ...named(run), reason: outcome.reason })
+    case "Interrupted":
+      return new TaskInterrupted({ ...named(run), reason: outcome.reason })
+    case "RateLimited":
+      return new TaskRateLimited({ ...named(run), retryAfterMillis: outcome.retryAfterMillis })
+    case "Crashed":
+      return new TooManyCrashes({ ...named(run), crashes: run.crashes })
+    case "TooManyCrashes":
+      return new TooManyCrashes({ ...named(run), crashes: outcome.crashes })
+    case "PayloadInvalid":
+      return new PayloadInvalid({ ...named(run), issue: outcome.issue })
+    case "ResultInvalid":
+      return new ResultInvalid({ ...named(run), issue: outcome.issue })
+  }
+}

@@ -1,0 +1,106 @@
+import { Schema } from "effect"
+import { TaskState } from "../TaskState.js"
+
+/** The id of a run: a UUID of version 7, so ids sort by the time of their making. */
+export const RunId = Schema.String.pipe(Schema.brand("@effect-tasks/core/RunId"))
+
+export type RunId = typeof RunId.Type
+
+const tagged = Schema.TaggedStruct
+
+/** How an attempt, or a run as a whole, ended. Values and errors are in their encoded form. */
+export const Outcome = Schema.Union(
+  tagged("Success", { value: Schema.optional(Schema.Unknown) }),
+  tagged("Failure", { error: Schema.Unknown, cause: Schema.String }),
+  tagged("Defect", { name: Schema.String, message: Schema.String, cause: Schema.String }),
+  tagged("Timeout", { timeoutMillis: Schema.Number }),
+  tagged("Aborted", { reason: Schema.String }),
+  tagged("Cancelled", { reason: Schema.String }),
+  tagged("Interrupted", { reason: Schema.String }),
+  tagged("RateLimited", { retryAfterMillis: Schema.Number }),
+  tagged("Crashed", {}),
+  tagged("TooManyCrashes", { crashes: Schema.Number }),
+  tagged("PayloadInvalid", { issue: Schema.String }),
+  tagged("ResultInvalid", { issue: Schema.String })
+)
+
+export type Outcome = typeof Outcome.Type
+
+/** One try at a run. */
+export class Attempt extends Schema.Class<Attempt>("@effect-tasks/core/TaskRun/Attempt")({
+  number: Schema.Number,
+  consumer: Schema.String,
+  startedAt: Schema.Number,
+  endedAt: Schema.Number,
+  outcome: Outcome
+}) {}
+
+/** How far a handler says it has come. */
+export const Progress = Schema.Struct({ value: Schema.Number, message: Schema.NullOr(Schema.String) })
+
+/** The public record of a run. Documented in `TaskRun`. */
+export class TaskRun extends Schema.Class<TaskRun>("@effect-tasks/core/TaskRun")({
+  id: RunId,
+  task: Schema.String,
+  queue: Schema.String,
+  state: TaskState,
+  priority: Schema.Number,
+  payload: Schema.Unknown,
+  payloadVersion: Schema.Number,
+  createdAt: Schema.Number,
+  dueAt: Schema.Number,
+  startedAt: Schema.NullOr(Schema.Number),
+  endedAt: Schema.NullOr(Schema.Number),
+  attempt: Schema.Number,
+  crashes: Schema.Number,
+  consumer: Schema.NullOr(Schema.String),
+  attempts: Schema.Array(Attempt),
+  outcome: Schema.NullOr(Outcome),
+  progress: Schema.NullOr(Progress),
+  tags: Schema.Array(Schema.String),
+  group: Schema.NullOr(Schema.String),
+  idempotencyKey: Schema.NullOr(Schema.String),
+  parentId: Schema.NullOr(RunId),
+  rootId: Schema.NullOr(RunId),
+  retryOf: Schema.NullOr(RunId),
+  traceparent: Schema.NullOr(Schema.String)
+}) {}
+
+/** For how long a successful run keeps its idempotency key; every other end frees it. */
+export interface EncodedIdempotency {
+  readonly key: string
+  /** `0`: freed by the end; `null`: for ever; else milliseconds after the end */
+  readonly holdMillis: number | null
+  readonly onConflict: "return" | "reject"
+}
+
+/** The stored form of a run: what `Broker` and `Store` see. Documented in `TaskRun`. */
+export interface EncodedRun {
+  readonly id: RunId
+  readonly task: string
+  readonly queue: string
+  readonly state: TaskState
+  readonly priority: number
+  readonly payload: string
+  readonly payloadVersion: number
+  readonly createdAt: number
+  readonly dueAt: number
+  readonly startedAt: number | null
+  readonly endedAt: number | null
+  readonly attempt: number
+  readonly crashes: number
+  readonly fence: number
+  readonly consumer: string | null
+  readonly leaseUntil: number | null
+  readonly ledger: string
+  readonly outcome: string | null
+  readonly progress: string | null
+  readonly logged: number
+  readonly tags: ReadonlyArray<string>
+  readonly group: string | null
+  readonly idempotency: EncodedIdempotency | null
+  readonly parentId: RunId | null
+  readonly rootId: RunId | null
+  readonly retryOf: RunId | null
+  readonly traceparent: string | null
+}

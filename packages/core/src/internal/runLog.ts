@@ -1,0 +1,107 @@
+import { Cause, Context, FiberRef, FiberRefs, Inspectable, List, Logger, Option } from "effect"
+import { CurrentRun } from "../CurrentRun.js"
+import { LogLine } from "../Store.js"
+import type { RunId } from "./run.js"
+
+/** How many lines of a run are kept: the first ones as they come, and the last ones at the end of the attempt. */
+const firstLines = 900
+const lastLines = 100
+
+/** The lines that one attempt has logged and that are not stored yet. */
+export class RunLog {
+  private fresh: Array<LogLine> = []
+  private last: Array<LogLine> = []
+  private dropped = 0
+  private seq: number
+  private readonly runId: RunId
+  private readonly attempt: number
+  private readonly onLine: (line: LogLine) => void
+
+  constructor(runId: RunId, attempt: number, logged: number, onLine: (line: LogLine) => void) {
+    this.runId = runId
+    this.attempt = attempt
+    this.seq = logged
+    this.onLine = onLine
+  }
+
+  /** How many lines the run has logged, the earlier attempts included. */
+  get logged(): number {
+    return this.seq
+  }
+
+  get isDirty(): boolean {
+    return this.fresh.length > 0
+  }
+
+  push(line: Omit<ConstructorParameters<typeof LogLine>[0], "runId" | "attempt" | "seq">): void {
+    const full = new LogLine(
+      { ...line, runId: this.runId, attempt: this.attempt, seq: this.seq++ },
+      { disableValidation: true }
+    )
+    this.onLine(full)
+    if (full.seq < firstLines) {
+      this.fresh.push(full)
+      return
+    }
+    this.last.push(full)
+    if (this.last.length > lastLines) {
+      this.last.shift()
+      this.dropped++
+    }
+  }
+
+  /** The lines to store now. */
+  take(): ReadonlyArray<LogLine> {
+    const lines = this.fresh
+    this.fresh = []
+    return lines
+  }
+
+  /** Lines that could not be stored, to be stored later. */
+  putBack(lines: ReadonlyArray<LogLine>): void {
+    this.fresh = [...lines, ...this.fresh]
+  }
+
+  /** All lines left, at the end of the attempt; where lines were left out, the first of the last says how many. */
+  takeAll(): ReadonlyArray<LogLine> {
+    const lines = [...this.take(), ...this.last]
+    const marked = this.last[0]
+    if (this.dropped > 0 && marked !== undefined) {
+      lines[lines.length - this.last.length] = new LogLine(
+        { ...marked, message: `… ${this.dropped} lines were left out …\n${marked.message}` },
+        { disableValidation: true }
+      )
+    }
+    this.last = []
+    this.dropped = 0
+    return lines
+  }
+}
+
+const logs = new WeakMap<typeof CurrentRun.Service, RunLog>()
+
+/** Lets lines that are logged under this `CurrentRun` go to a log. */
+export const attach = (current: typeof CurrentRun.Service, log: RunLog): void => {
+  logs.set(current, log)
+}
+
+const render = (message: unknown): string =>
+  (Array.isArray(message) ? message : [message])
+    .map((part) => (typeof part === "string" ? part : Inspectable.toStringUnknown(part, 0)))
+    .join(" ")
+
+/** A logger that captures what is logged inside a handler, by the `CurrentRun` of the fiber that logs. */
+export const captureLogger = Logger.make<unknown, void>(
+  ({ annotations, cause, context, date, logLevel, message, spans }) => {
+    const services = FiberRefs.getOrDefault(context, FiberRef.currentContext)
+    const current = Context.getOption(services, CurrentRun)
+    const log = Option.isSome(current) ? logs.get(current.value) : undefined
+    log?.push({
+      at: date.getTime(),
+      level: logLevel.label,
+      message: Cause.isEmpty(cause) ? render(message) : `${render(message)}\n${Cause.pretty(cause)}`,
+      annotations: Object.fromEntries(Array.from(annotations, ([key, value]) => [key, Inspectable.toJSON(value)])),
+      spans: List.toArray(List.map(spans, (span) => span.label))
+    })
+  }
+)

@@ -1,0 +1,154 @@
+import { Effect, Option } from "effect"
+import * as RetryPolicy from "../RetryPolicy.js"
+import type { Final } from "../TaskState.js"
+import type { AttemptEnd } from "./attempt.js"
+import * as codec from "./codec.js"
+import type { Definition } from "./definition.js"
+import * as outcome from "./outcome.js"
+import type { Attempt, EncodedRun, Outcome } from "./run.js"
+
+/*
+ * What follows from the end of an attempt: the next record of the run. Pure, but for the draws of a jittered schedule.
+ */
+
+/** The next record, and until when the task as a whole is held back. */
+export interface Decision {
+  readonly run: EncodedRun
+  readonly holdTaskUntil: number | null
+}
+
+/** The ledger keeps so many of its first and of its last attempts. */
+const ledgerEnds = 20
+
+const withAttempt = (run: EncodedRun, attempt: Attempt): string => {
+  if (run.ledger === "[]") {
+    return JSON.stringify([attempt])
+  }
+  const ledger = [...codec.ledgerOf(run), attempt]
+  return JSON.stringify(
+    ledger.length <= 2 * ledgerEnds ? ledger : [...ledger.slice(0, ledgerEnds), ...ledger.slice(-ledgerEnds)]
+  )
+}
+
+const attemptOf = (run: EncodedRun, endedAt: number, outcome: Outcome): Attempt => ({
+  number: run.attempt + 1,
+  consumer: run.consumer ?? "",
+  startedAt: run.startedAt ?? endedAt,
+  endedAt,
+  outcome: outcome._tag === "Success" ? { _tag: "Success" } : outcome
+})
+
+/** The run ends here. */
+export const end = (run: EncodedRun, state: Final, now: number, outcome: Outcome): EncodedRun => ({
+  ...run,
+  state,
+  endedAt: now,
+  leaseUntil: null,
+  outcome: JSON.stringify(outcome),
+  ledger:
+    run.state === "running" && outcome._tag !== "TooManyCrashes"
+      ? withAttempt(run, attemptOf(run, now, outcome))
+      : run.ledger
+})
+
+/** The run goes back to wait until `dueAt`. */
+const waitUntil = (run: EncodedRun, dueAt: number, now: number): EncodedRun => ({
+  ...run,
+  state: dueAt > now ? "scheduled" : "queued",
+  dueAt,
+  consumer: null,
+  leaseUntil: null
+})
+
+const heldFor = (run: EncodedRun, millis: number, now: number, holdTask: boolean): Decision => ({
+  run: waitUntil(run, now + millis, now),
+  holdTaskUntil: holdTask ? now + millis : null
+})
+
+/** What follows from an attempt that ended by itself. */
+export const afterAttempt = (
+  task: Definition,
+  run: EncodedRun,
+  end_: AttemptEnd,
+  now: number
+): Effect.Effect<Decision> => {
+  switch (end_._tag) {
+    case "Snooze":
+      return Effect.succeed(heldFor(run, end_.millis, now, false))
+    case "RateLimit":
+      return Effect.succeed(heldFor(run, end_.millis, now, true))
+    case "Outcome":
+      return Effect.map(afterOutcome(task, run, end_.outcome, now), (run) => ({ run, holdTaskUntil: null }))
+  }
+}
+
+const afterOutcome = (task: Definition, run: EncodedRun, outcome: Outcome, now: number): Effect.Effect<EncodedRun> => {
+  switch (outcome._tag) {
+    case "Success":
+      return Effect.succeed(end(run, "success", now, outcome))
+    case "Aborted":
+      return Effect.succeed(end(run, "aborted", now, outcome))
+    case "Failure":
+    case "Defect":
+    case "Timeout":
+      return afterFailure(task, run, outcome, now)
+    default:
+      return Effect.succeed(end(run, "failure", now, outcome))
+  }
+}
+
+const afterFailure = (task: Definition, run: EncodedRun, outcome: Outcome, now: number): Effect.Effect<EncodedRun> => {
+  const failed: EncodedRun = { ...end(run, "failure", now, outcome), attempt: run.attempt + 1 }
+  return task.retry === undefined
+    ? Effect.succeed(failed)
+    : Effect.flatMap(failedAttempts(task, failed), (ledger) =>
+        Effect.map(RetryPolicy.next(task.retry!, ledger), (dueAt) =>
+          Option.isNone(dueAt)
+            ? failed
+            : waitUntil({ ...failed, state: "running", endedAt: null, outcome: null }, Math.ceil(dueAt.value), now)
+        )
+      )
+}
+
+/** The attempts of the ledger that count for the retry schedule, with what they failed with. */
+const failedAttempts = (
+  task: Definition,
+  run: EncodedRun
+): Effect.Effect<ReadonlyArray<RetryPolicy.FailedAttempt<unknown>>> =>
+  Effect.forEach(
+    codec.ledgerOf(run).flatMap((attempt) => {
+      const failure = outcome.failureOf(task, run, attempt)
+      return Option.isSome(failure) ? [{ attempt, failure: failure.value }] : []
+    }),
+    ({ attempt, failure }) =>
+      Effect.map(failure, (failure) => ({ number: attempt.number, endedAt: attempt.endedAt, failure }))
+  )
+
+/** A run that was stopped before its end, for good. */
+export const interrupted = (run: EncodedRun, reason: string, now: number): EncodedRun =>
+  end({ ...run, state: "running" }, "interrupted", now, { _tag: "Interrupted", reason })
+
+/** A run that a shutdown interrupted: given back, at its old place in the order, or ended. No attempt is burned. */
+export const afterShutdown = (task: Definition, run: EncodedRun, now: number): EncodedRun => {
+  const reason = "its consumer was shut down"
+  return task.requeueOnInterrupt
+    ? waitUntil(
+        { ...run, ledger: withAttempt(run, attemptOf(run, now, { _tag: "Interrupted", reason })) },
+        run.dueAt,
+        now
+      )
+    : interrupted(run, reason, now)
+}
+
+/** A run that was cancelled while it was performed. */
+export const afterCancel = (run: EncodedRun, reason: string, now: number): EncodedRun =>
+  end(run, "cancelled", now, { _tag: "Cancelled", reason })
+
+/** A run that was taken over: the ledger tells of the attempt that crashed. */
+export const afterCrash = (
+  run: EncodedRun,
+  crashed: { readonly consumer: string; readonly startedAt: number }
+): EncodedRun => {
+  const attempt = attemptOf(run, run.startedAt ?? crashed.startedAt, { _tag: "Crashed" })
+  return { ...run, ledger: withAttempt(run, { ...attempt, ...crashed }) }
+}
