@@ -61,7 +61,7 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
   readonly payload?: Payload | undefined
   readonly success?: Success | undefined
   readonly error?: Error | undefined
-  readonly retry?: Schedule.Schedule<unknown, Failure<NoInfer<Schema.Schema.Type<Error>>>> | undefined
+  readonly retry?: Schedule.Schedule<unknown, Failure<Schema.Schema.Type<Error>>> | undefined
   readonly timeout?: Duration.DurationInput | undefined
   readonly queue?: string | undefined
   readonly priority?: TaskPriority.TaskPriority | undefined
