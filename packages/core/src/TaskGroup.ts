@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { Effect, type Layer, type Schema, type Scope } from "effect"
+import { Effect, type Layer, type Scope } from "effect"
 import * as handlers from "./internal/handlers.js"
 import type * as Task from "./Task.js"
 import { DuplicateTask } from "./TaskError.js"
@@ -45,9 +45,7 @@ export type Handlers<Tasks extends Task.Any> = {
   readonly [Name in Tasks["name"]]: HandlerOf<Extract<Tasks, { readonly name: Name }>>
 }
 
-type HandlerOf<T extends Task.Any> = (
-  payload: Schema.Schema.Type<T["payloadSchema"]>
-) => Effect.Effect<Schema.Schema.Type<T["successSchema"]>, Schema.Schema.Type<T["errorSchema"]>, unknown>
+type HandlerOf<T extends Task.Any> = Task.HandlerOf<T["payloadSchema"], T["successSchema"], T["errorSchema"]>
 
 /**
  * The tasks of a group by name; fails when two different tasks have one name.

@@ -1,6 +1,10 @@
-import { Cause, Effect, Option, type Schema } from "effect"
+import { Cause, Effect, Option, ParseResult, type Schema } from "effect"
 import {
+  BackendError,
+  IdempotencyConflict,
+  InvalidOption,
   PayloadInvalid,
+  PayloadTooLarge,
   ResultInvalid,
   type RunError,
   TaskAborted,
@@ -31,18 +35,30 @@ export const ofCause = (task: Definition, cause: Cause.Cause<unknown>): Effect.E
   const rendered = Cause.pretty(cause, { renderErrorCause: true })
   return Option.isSome(failure)
     ? Effect.match(codec.encode(task.errorSchema, failure.value), {
-        onFailure: (error): Outcome => ({ _tag: "ResultInvalid", issue: error.message }),
+        onFailure: (error): Outcome =>
+          isQueueError(failure.value)
+            ? ofDefect(failure.value, rendered)
+            : { _tag: "ResultInvalid", issue: error.message },
         onSuccess: (error) => ({ _tag: "Failure", error, cause: rendered })
       })
-    : Effect.succeed(ofDefect(cause, rendered))
+    : Effect.succeed(ofDefect(defectOf(cause), rendered))
 }
 
-const ofDefect = (cause: Cause.Cause<unknown>, rendered: string): Outcome => {
-  const defect = Option.getOrElse(Cause.dieOption(cause), () => new Error("the handler interrupted itself"))
-  return defect instanceof Error
+const defectOf = (cause: Cause.Cause<unknown>): unknown =>
+  Option.getOrElse(Cause.dieOption(cause), () => new Error("the handler interrupted itself"))
+
+/** What queueing a child may fail with; a handler need not catch it, though it is no error of its task. */
+const isQueueError = (failure: unknown): boolean =>
+  failure instanceof BackendError ||
+  failure instanceof IdempotencyConflict ||
+  failure instanceof InvalidOption ||
+  failure instanceof PayloadTooLarge ||
+  ParseResult.isParseError(failure)
+
+const ofDefect = (defect: unknown, rendered: string): Outcome =>
+  defect instanceof Error
     ? { _tag: "Defect", name: defect.name, message: defect.message, cause: rendered }
     : { _tag: "Defect", name: "Defect", message: String(defect), cause: rendered }
-}
 
 const named = (run: EncodedRun) => ({ runId: run.id, task: run.task })
 
