@@ -1,6 +1,6 @@
 import { Duration, Effect } from "effect"
 import type { ServedTask } from "../Broker.js"
-import type { BackendError } from "../TaskError.js"
+import { BackendError } from "../TaskError.js"
 import type { State } from "./consumerState.js"
 import * as outage from "./outage.js"
 import * as performing from "./performing.js"
@@ -29,7 +29,7 @@ export const loop = (state: State): Effect.Effect<void> =>
         ),
       step: () => {}
     })
-  }).pipe(Effect.withTracerEnabled(false))
+  })
 
 /** Claims as many runs as there are places, starts them, and says what to wait for. */
 const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Effect.Effect<void>, BackendError> =>
@@ -44,7 +44,11 @@ const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Ef
       const leaseUntil = now + Duration.toMillis(state.lease)
       const { id: consumer, queues } = state
       const request = { consumer, queues, tasks, limit: free, now, leaseUntil }
-      const claimed = yield* restore(state.broker.claim(request)).pipe(Effect.tapError((error) => failed(state, error)))
+      const claimed = yield* restore(state.broker.claim(request)).pipe(
+        Effect.catchAllDefect((cause) => defect(state, cause)),
+        Effect.withTracerEnabled(false),
+        Effect.tapError((error) => failed(state, error))
+      )
       state.answered = { ok: true, at: now }
       for (const run of claimed.runs) {
         yield* performing.start(state, run, leaseUntil)
@@ -52,6 +56,10 @@ const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Ef
       return claimed.runs.length < free ? untilMore(state, claimed.nextAt, now) : Effect.void
     })
   )
+
+/** A broker that dies is a broker that is away: the loop goes on. */
+const defect = ({ broker }: State, cause: unknown): BackendError =>
+  new BackendError({ backend: broker.name, operation: "claim", transient: true, cause })
 
 const failed = (state: State, error: BackendError): Effect.Effect<void> => {
   const wasReady = state.answered?.ok !== false

@@ -1,4 +1,4 @@
-import { Effect, Fiber, Queue } from "effect"
+import { Deferred, Effect, Fiber, Queue } from "effect"
 import type { Signal } from "../Broker.js"
 import * as claiming from "./claiming.js"
 import type { Settings, State, StoppedRun } from "./consumerState.js"
@@ -25,7 +25,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
   yield* Effect.forkScoped(leases.keep(state))
   yield* Effect.forkScoped(leases.saveReports(state))
   const claims = yield* Effect.forkScoped(claiming.loop(state))
-  const gracefullyStop = yield* Effect.cached(Effect.uninterruptible(shutDown(state, claims)))
+  const gracefullyStop = yield* once(shutDown(state, claims))
   yield* Effect.addFinalizer(() => gracefullyStop)
   return {
     id: state.id,
@@ -36,6 +36,19 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     gracefullyStop
   }
 })
+
+/** Runs at most once, in a fiber of its own, so that who asks first may be interrupted; everybody gets the one result. */
+const once = <A>(effect: Effect.Effect<A>): Effect.Effect<Effect.Effect<A>> =>
+  Effect.map(Deferred.make<A>(), (result) => {
+    let isStarted = false
+    return Effect.suspend(() => {
+      const start = isStarted
+        ? Effect.void
+        : Effect.forkDaemon(Effect.interruptible(Effect.intoDeferred(effect, result)))
+      isStarted = true
+      return Effect.zipRight(start, Deferred.await(result))
+    })
+  })
 
 const react = (state: State) => (signals: Iterable<Signal>) =>
   Effect.fiberIdWith((fiberId) =>
@@ -61,12 +74,12 @@ const shutDown = (state: State, claims: Fiber.RuntimeFiber<void>) =>
   Effect.gen(function* () {
     state.stopping = true
     state.wake.unsafeOpen()
-    yield* Effect.timeoutOption(Effect.interruptible(Fiber.await(claims)), state.cleanup)
+    yield* Effect.timeoutOption(Fiber.await(claims), state.cleanup)
     yield* Fiber.interruptFork(claims)
-    yield* state.idle.await.pipe(Effect.interruptible, Effect.timeoutOption(state.grace))
+    yield* Effect.timeoutOption(state.idle.await, state.grace)
     const fiberId = yield* Effect.fiberId
     state.inFlights.all().forEach((inFlight) => stop(inFlight, { _tag: "Shutdown" }, fiberId))
-    yield* state.idle.await.pipe(Effect.interruptible, Effect.timeoutOption(state.cleanup))
+    yield* Effect.timeoutOption(state.idle.await, state.cleanup)
     const overran = state.inFlights.all().map(({ run }): StoppedRun => ({ id: run.id, task: run.task }))
     yield* presence.leave(state)
     const report = { ...state.report, overran }

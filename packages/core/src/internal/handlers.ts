@@ -1,4 +1,4 @@
-import { Context, Effect, Layer, type Schema, type Scope } from "effect"
+import { Context, Effect, Layer, type Schema, Scope, Tracer } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import type { QueueError } from "./managerTag.js"
@@ -29,6 +29,12 @@ export const tag = <Name extends string>(task: {
   readonly key: string
 }): Context.Tag<Handler<Name>, HandlerEntry> => Context.GenericTag<Handler<Name>, HandlerEntry>(task.key)
 
+/** The services that a Layer is built with, but for the Scope and the span of the building: each attempt has its own. */
+const surroundings = <R>(): Effect.Effect<Context.Context<never>, never, R> =>
+  Effect.map(Effect.context<R>(), (context) =>
+    Context.omit(Scope.Scope, Tracer.ParentSpan)(context as Context.Context<Scope.Scope | Tracer.ParentSpan>)
+  )
+
 /** Gives the handler of a task, with the services that the Layer is built with. */
 export const layer = <
   Name extends string,
@@ -41,7 +47,7 @@ export const layer = <
 ): Layer.Layer<Handler<Name>, EX, Exclude<RX, Scope.Scope> | HandlerServices<H>> =>
   Layer.scoped(
     tag(definition),
-    Effect.flatMap(Effect.context<HandlerServices<H>>(), (context) =>
+    Effect.flatMap(surroundings<HandlerServices<H>>(), (context) =>
       Effect.map(Effect.isEffect(build) ? build : Effect.succeed(build), (handler) => ({
         definition,
         handler,
@@ -61,7 +67,7 @@ export const layerAll = <
   build: H | Effect.Effect<H, EX, RX>
 ): Layer.Layer<Handler<Tasks["name"]>, EX, Exclude<RX, Scope.Scope> | HandlerServices<H[keyof H]>> =>
   Layer.scopedContext(
-    Effect.flatMap(Effect.context<HandlerServices<H[keyof H]>>(), (context) =>
+    Effect.flatMap(surroundings<HandlerServices<H[keyof H]>>(), (context) =>
       Effect.map(Effect.isEffect(build) ? build : Effect.succeed(build), (handlers) => {
         const entries = tasks.flatMap((definition): ReadonlyArray<[string, HandlerEntry]> => {
           const handler = handlers[definition.name]

@@ -25,7 +25,6 @@ export const announce = (state: State): Effect.Effect<void, never, Scope.Scope> 
 /** Removes the record. */
 export const leave = (state: State): Effect.Effect<void> =>
   state.store.removeConsumers([state.id]).pipe(
-    Effect.interruptible,
     Effect.timeoutOption(state.cleanup),
     Effect.catchAll((error) => Effect.logDebug("the record of the consumer was not removed", error)),
     Effect.asVoid
