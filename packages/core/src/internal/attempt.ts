@@ -1,10 +1,9 @@
-import { Context, Duration, Effect, Exit, FiberRef, HashSet, Option, Tracer } from "effect"
+import { Context, Duration, Effect, Exit, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import * as codec from "./codec.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
 import type { EncodedRun, Outcome } from "./run.js"
-import { captureLogger } from "./runLog.js"
 import * as Verdict from "./verdict.js"
 
 /*
@@ -28,9 +27,7 @@ export const perform = (
     onFailure: ({ issue }) =>
       Effect.succeed<AttemptEnd>({ _tag: "Outcome", outcome: { _tag: "PayloadInvalid", issue } }),
     onSuccess: (payload) =>
-      call(entry, payload).pipe(
-        provideServices(entry, current),
-        traced(entry.definition, run, current.attempt),
+      traced(entry.definition, run, current.attempt, (span) => scoped(entry, current, span, payload)).pipe(
         Effect.exit,
         within(entry.definition),
         Effect.flatMap((exit) => read(entry.definition, exit))
@@ -40,26 +37,43 @@ export const perform = (
 const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown, unknown> =>
   Effect.suspend(() => entry.handler(payload as never))
 
-const provideServices =
-  (entry: HandlerEntry, current: typeof CurrentRun.Service) =>
-  (self: Effect.Effect<unknown, unknown, unknown>): Effect.Effect<unknown, unknown> => {
-    const services = Context.add(entry.context, CurrentRun, current) as Context.Context<unknown>
-    return self.pipe(
-      Effect.locallyWith(FiberRef.currentLoggers, HashSet.add(captureLogger)),
-      Effect.scoped,
-      Effect.mapInputContext((outer: Context.Context<never>) => Context.merge(outer, services))
+/**
+ * Calls the handler with the services of its Layer, its run, its span, and a Scope that closes with it. They are put into one
+ * context by hand: it is made for every run, and each `provide` would copy it once more.
+ */
+const scoped = (
+  entry: HandlerEntry,
+  current: typeof CurrentRun.Service,
+  span: Tracer.Span,
+  payload: unknown
+): Effect.Effect<unknown, unknown> =>
+  Effect.flatMap(Scope.make(), (scope) => {
+    const services = new Map(entry.context.unsafeMap)
+      .set(CurrentRun.key, current)
+      .set(Scope.Scope.key, scope)
+      .set(Tracer.ParentSpan.key, span)
+    return call(entry, payload).pipe(
+      Effect.mapInputContext((_: Context.Context<never>) => Context.unsafeMake<unknown>(services)),
+      Effect.onExit((exit) => Scope.close(scope, exit))
     )
-  }
+  })
 
-const traced =
-  (task: Definition, run: EncodedRun, attempt: number) =>
-  <A, E>(self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-    Effect.withSpan(self, `task ${task.name}`, {
+const traced = <A, E>(
+  task: Definition,
+  run: EncodedRun,
+  attempt: number,
+  evaluate: (span: Tracer.Span) => Effect.Effect<A, E>
+): Effect.Effect<A, E> =>
+  Effect.useSpan(
+    `task ${task.name}`,
+    {
       ...parentSpan(run.traceparent),
       kind: "consumer",
       attributes: { "task.name": task.name, "task.run.id": run.id, "task.attempt": attempt, "task.queue": run.queue },
       captureStackTrace: false
-    })
+    },
+    evaluate
+  )
 
 /** The parent span that a W3C trace context names. */
 const parentSpan = (traceparent: string | null): { readonly parent?: Tracer.ExternalSpan; readonly root?: boolean } => {

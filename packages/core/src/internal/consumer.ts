@@ -5,6 +5,7 @@ import type { Settings, State, StoppedRun } from "./consumerState.js"
 import { InFlights, stop } from "./inFlight.js"
 import * as leases from "./leases.js"
 import * as presence from "./presence.js"
+import { capturing } from "./runLog.js"
 
 /** Starts the loops of a consumer; the scope's end stops it in order. */
 export const make = Effect.fnUntraced(function* (settings: Settings) {
@@ -24,7 +25,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(signals, 1, 1_000), react(state))))
   yield* Effect.forkScoped(leases.keep(state))
   yield* Effect.forkScoped(leases.saveReports(state))
-  const claims = yield* Effect.forkScoped(claiming.loop(state))
+  const claims = yield* Effect.forkScoped(capturing(claiming.loop(state)))
   const gracefullyStop = yield* once(shutDown(state, claims))
   yield* Effect.addFinalizer(() => gracefullyStop)
   return {

@@ -9,7 +9,7 @@ import * as currentRun from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
 import type { EncodedRun } from "./run.js"
-import { RunLog } from "./runLog.js"
+import { capturing, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 
 /*
@@ -51,6 +51,7 @@ export const perform = <D extends Definition>(
         run = { ...run, progress }
       })
       const end = yield* attempt.perform(options.entry, run, current).pipe(
+        capturing,
         Effect.ensuring(
           Effect.sync(() => {
             logs.push(...log.takeAll())

@@ -193,7 +193,7 @@ class Memory {
     const taken: Array<ClaimedRun> = []
     while (taken.length < limit) {
       let best: Entry | undefined
-      let from: { free: number } | undefined
+      let from: { readonly task: ServedTask; free: number } | undefined
       for (const place of open) {
         for (const queue of place.free > 0 ? request.queues : []) {
           const entry = this.head(this.lanes.get(laneOf(queue, place.task.name)), "queued")
@@ -206,7 +206,9 @@ class Memory {
       if (best === undefined || from === undefined) {
         return taken
       }
-      from.free--
+      if (--from.free === 0) {
+        this.atLimit.add(from.task.name)
+      }
       this.lane(best.run).pop()
       const previous = { state: best.wasScheduled ? ("scheduled" as const) : ("queued" as const) }
       taken.push({ run: this.start(best, request), previous })
@@ -357,8 +359,14 @@ class Memory {
       const log = this.logs.get(line.runId)
       if (log === undefined) {
         this.logs.set(line.runId, [line])
-      } else if (line.seq > log[log.length - 1]!.seq) {
-        log.push(line)
+        continue
+      }
+      let at = log.length
+      while (at > 0 && log[at - 1]!.seq > line.seq) {
+        at--
+      }
+      if (log[at - 1]?.seq !== line.seq) {
+        log.splice(at, 0, line)
       }
     }
   }

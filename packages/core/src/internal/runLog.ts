@@ -1,4 +1,4 @@
-import { Cause, Context, FiberRef, FiberRefs, Inspectable, List, Logger, Option } from "effect"
+import { Cause, Context, Effect, FiberRef, FiberRefs, HashSet, Inspectable, List, Logger, Option } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import { LogLine } from "../Store.js"
 import type { RunId } from "./run.js"
@@ -91,17 +91,21 @@ const render = (message: unknown): string =>
     .join(" ")
 
 /** A logger that captures what is logged inside a handler, by the `CurrentRun` of the fiber that logs. */
-export const captureLogger = Logger.make<unknown, void>(
-  ({ annotations, cause, context, date, logLevel, message, spans }) => {
-    const services = FiberRefs.getOrDefault(context, FiberRef.currentContext)
-    const current = Context.getOption(services, CurrentRun)
-    const log = Option.isSome(current) ? logs.get(current.value) : undefined
-    log?.push({
-      at: date.getTime(),
-      level: logLevel.label,
-      message: Cause.isEmpty(cause) ? render(message) : `${render(message)}\n${Cause.pretty(cause)}`,
-      annotations: Object.fromEntries(Array.from(annotations, ([key, value]) => [key, Inspectable.toJSON(value)])),
-      spans: List.toArray(List.map(spans, (span) => span.label))
-    })
-  }
+const captureLogger = Logger.make<unknown, void>(({ annotations, cause, context, date, logLevel, message, spans }) => {
+  const services = FiberRefs.getOrDefault(context, FiberRef.currentContext)
+  const current = Context.getOption(services, CurrentRun)
+  const log = Option.isSome(current) ? logs.get(current.value) : undefined
+  log?.push({
+    at: date.getTime(),
+    level: logLevel.label,
+    message: Cause.isEmpty(cause) ? render(message) : `${render(message)}\n${Cause.pretty(cause)}`,
+    annotations: Object.fromEntries(Array.from(annotations, ([key, value]) => [key, Inspectable.toJSON(value)])),
+    spans: List.toArray(List.map(spans, (span) => span.label))
+  })
+})
+
+/** Lets the lines that handlers log below this effect, and in fibers forked by it, reach the logs of their runs. */
+export const capturing: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.locallyWith(
+  FiberRef.currentLoggers,
+  HashSet.add(captureLogger)
 )
