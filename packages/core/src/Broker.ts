@@ -16,9 +16,10 @@
  */
 import { Context, type Duration, type Effect, type Scope } from "effect"
 import type * as Queue from "effect/Queue"
-import type { EncodedRun, RunId } from "./internal/run.js"
+import type { RunId } from "./internal/run.js"
 import type { LogLine } from "./Store.js"
 import type { BackendError, IdempotencyConflict } from "./TaskError.js"
+import type { Encoded as EncodedRun } from "./TaskRun.js"
 
 /**
  * What became of one run of an enqueue.

@@ -7,8 +7,9 @@
  * @since 0.1.0
  */
 import { Context, type Effect, type Option, Schema } from "effect"
-import { type EncodedRun, RunId } from "./internal/run.js"
+import { RunId } from "./internal/run.js"
 import type { BackendError } from "./TaskError.js"
+import type { Encoded as EncodedRun } from "./TaskRun.js"
 import type { TaskState } from "./TaskState.js"
 
 /**

@@ -8,6 +8,7 @@ import type * as Duration from "effect/Duration"
 import * as internal from "./internal/run.js"
 import type { BackendError, ResultInvalid, RunError, RunNotFound, WaitTimeout } from "./TaskError.js"
 import type { TaskEvent } from "./TaskEvent.js"
+import type { TaskState } from "./TaskState.js"
 
 /**
  * The id of a run: a UUID of version 7, made from `Clock` and `Random`, so ids sort by the time of their making.
@@ -81,22 +82,56 @@ export const TaskRun = internal.TaskRun
 export type TaskRun = internal.TaskRun
 
 /**
- * The stored form of a run, which brokers and stores see: strings, numbers and states, never a user's type. `payload`,
- * `ledger`, `outcome` and `progress` are texts that a backend keeps and gives back as they are.
+ * The stored form of a run, which brokers and stores see: strings, numbers and states, never a user's type. Times are epoch
+ * milliseconds. `payload`, `ledger`, `outcome` and `progress` are texts that a backend keeps and gives back as they are.
+ * `fence` is the number of the latest claim; `consumer` and `leaseUntil` are those of the claim in force; `logged` is how many
+ * lines the run has logged.
  *
  * @since 0.1.0
  * @category models
  */
-export type Encoded = internal.EncodedRun
+export interface Encoded {
+  readonly id: RunId
+  readonly task: string
+  readonly queue: string
+  readonly state: TaskState
+  readonly priority: number
+  readonly payload: string
+  readonly payloadVersion: number
+  readonly createdAt: number
+  readonly dueAt: number
+  readonly startedAt: number | null
+  readonly endedAt: number | null
+  readonly attempt: number
+  readonly crashes: number
+  readonly fence: number
+  readonly consumer: string | null
+  readonly leaseUntil: number | null
+  readonly ledger: string
+  readonly outcome: string | null
+  readonly progress: string | null
+  readonly logged: number
+  readonly tags: ReadonlyArray<string>
+  readonly group: string | null
+  readonly idempotency: EncodedIdempotency | null
+  readonly parentId: RunId | null
+  readonly rootId: RunId | null
+  readonly retryOf: RunId | null
+  readonly traceparent: string | null
+}
 
 /**
- * For how long a successful run keeps its idempotency key (`0` no longer than the run, `null` for ever, else
- * milliseconds after the end), and what a second request with the key gets.
+ * For how long a successful run keeps its idempotency key (`0`: no longer than the run; `null`: for ever; else milliseconds
+ * after the end), and what a second request with the key gets. Every other end frees the key.
  *
  * @since 0.1.0
  * @category models
  */
-export type EncodedIdempotency = internal.EncodedIdempotency
+export interface EncodedIdempotency {
+  readonly key: string
+  readonly holdMillis: number | null
+  readonly onConflict: "return" | "reject"
+}
 
 /**
  * What `Handle` needs to know of a task.

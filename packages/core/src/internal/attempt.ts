@@ -1,9 +1,10 @@
 import { Context, Duration, Effect, Exit, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import * as codec from "./codec.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
-import type { EncodedRun, Outcome } from "./run.js"
+import type { Outcome } from "./run.js"
 import * as Verdict from "./verdict.js"
 
 /*

@@ -2,9 +2,10 @@ import { Context, Effect, LogLevel, Mailbox, type Scope } from "effect"
 import type { LogLine } from "../Store.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Observer } from "../TaskLogger.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { path, type TaskState } from "../TaskState.js"
 import * as codec from "./codec.js"
-import type { EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 
 /** A run in its new state, and the state before; `null` when the run has just been made. */
 export interface Transition {

@@ -47,7 +47,7 @@ const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Ef
       const claimed = yield* restore(state.broker.claim(request)).pipe(
         Effect.catchAllDefect((cause) => defect(state, cause)),
         Effect.withTracerEnabled(false),
-        Effect.tapError((error) => failed(state, error))
+        Effect.tapError((error) => failed(state, error, leaseUntil))
       )
       state.answered = { ok: true, at: now }
       for (const run of claimed.runs) {
@@ -61,8 +61,10 @@ const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Ef
 const defect = ({ broker }: State, cause: unknown): BackendError =>
   new BackendError({ backend: broker.name, operation: "claim", transient: true, cause })
 
-const failed = (state: State, error: BackendError): Effect.Effect<void> => {
+/** A claim whose answer did not arrive may have been made all the same. */
+const failed = (state: State, error: BackendError, leaseUntil: number): Effect.Effect<void> => {
   const wasReady = state.answered?.ok !== false
+  state.lostUntil = leaseUntil
   state.answered = { ok: false, at: state.answered?.at ?? 0 }
   return wasReady
     ? Effect.annotateLogs(Effect.logWarning("consumer cannot claim; it will go on trying", error), {
@@ -71,10 +73,14 @@ const failed = (state: State, error: BackendError): Effect.Effect<void> => {
     : Effect.void
 }
 
-/** Until a signal, the moment the broker named, or the safety poll. */
+/**
+ * Until a signal, the moment the broker named, or the safety poll. The broker does not name the ends of this consumer's own
+ * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
+ */
 const untilMore = (state: State, nextAt: number | null, now: number): Effect.Effect<void> => {
-  const next = nextAt === null ? Duration.infinity : Duration.millis(Math.max(1, nextAt - now))
-  const wait = Duration.min(next, state.broker.pollInterval)
+  const lostAt = state.lostUntil > now ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
+  const next = Math.min(nextAt ?? Number.POSITIVE_INFINITY, lostAt ?? Number.POSITIVE_INFINITY)
+  const wait = Duration.min(Duration.millis(Math.max(1, next - now)), state.broker.pollInterval)
   return Duration.isFinite(wait) ? Effect.asVoid(Effect.timeoutOption(state.wake.await, wait)) : state.wake.await
 }
 

@@ -1,7 +1,8 @@
 import { Effect, Either, ParseResult, Schema } from "effect"
 import { PayloadInvalid, PayloadTooLarge } from "../TaskError.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Definition } from "./definition.js"
-import { type Attempt, type EncodedRun, type Outcome, type Progress, TaskRun } from "./run.js"
+import { type Attempt, type Outcome, type Progress, TaskRun } from "./run.js"
 
 /*
  * The one place where users' values become texts, and texts become users' values. `undefined`, the payload of a task
@@ -9,7 +10,7 @@ import { type Attempt, type EncodedRun, type Outcome, type Progress, TaskRun } f
  */
 
 /** The UTF-8 length of a text, in bytes. */
-export const byteLength = (text: string): number => {
+const byteLength = (text: string): number => {
   let bytes = text.length
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i)

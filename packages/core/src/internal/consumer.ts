@@ -18,6 +18,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     unsaved: Effect.unsafeMakeLatch(false),
     report: { finished: 0, givenBack: [], interrupted: [] },
     stopping: false,
+    lostUntil: 0,
     answered: null
   }
   const signals = yield* state.broker.signals

@@ -42,6 +42,8 @@ export interface State extends Settings {
     readonly interrupted: Array<StoppedRun>
   }
   stopping: boolean
+  /** Until when runs that this consumer has lost sight of may be under a lease of its own. */
+  lostUntil: number
   /** Whether the broker answered the latest claim, and when. */
   answered: { readonly ok: boolean; readonly at: number } | null
 }

@@ -1,6 +1,6 @@
 import { Effect } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
-import type { EncodedRun } from "./run.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { attach, type RunLog } from "./runLog.js"
 
 /** What a handler sees of a run; `report` takes its encoded progress. */

@@ -1,6 +1,7 @@
 import type { Fiber, FiberId } from "effect"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { HandlerEntry } from "./definition.js"
-import type { EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 import type { RunLog } from "./runLog.js"
 
 /** Why the consumer interrupts an attempt. */

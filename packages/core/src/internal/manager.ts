@@ -3,7 +3,7 @@ import type { Broker, Enqueued } from "../Broker.js"
 import type { Store } from "../Store.js"
 import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
-import type { Cancellation, Handle } from "../TaskRun.js"
+import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
 import type { Bus } from "./bus.js"
 import * as codec from "./codec.js"
@@ -12,7 +12,7 @@ import * as inline from "./inline.js"
 import type { TaskManager } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
 import * as outcome from "./outcome.js"
-import type { EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 import type { Uuid7 } from "./uuid7.js"
 import type { Waiters } from "./waiters.js"
 
@@ -51,11 +51,13 @@ export const make = (parts: Parts): typeof TaskManager.Service => {
       }),
     handle: (task, id) => handles(task, id, false),
     get: (id) => Effect.map(getOne(parts, id), codec.toTaskRun),
-    runs: ({ limit = 50, ...query } = {}) =>
-      Effect.map(parts.store.runs({ ...query, limit: Math.min(Math.max(1, limit), maxPage) }), (runs) => ({
+    runs: ({ limit: wished = 50, ...query } = {}) => {
+      const limit = Math.min(Math.max(1, wished), maxPage)
+      return Effect.map(parts.store.runs({ ...query, limit }), (runs) => ({
         items: runs.map(codec.toTaskRun),
         next: runs.length < limit ? null : (runs[runs.length - 1]?.id ?? null)
-      })),
+      }))
+    },
     counts: (query = {}) => Effect.map(parts.store.counts(query), withZeros),
     logs: (id, { fromSeq = 0, limit = 1_000 } = {}) => parts.store.logs(id, { fromSeq, limit }),
     cancel: (id, reason) => cancel(parts, id, reason),

@@ -16,9 +16,10 @@ import type {
 import type { ConsumerRecord, CountQuery, LogLine, RunQuery, Store } from "../Store.js"
 import { IdempotencyConflict } from "../TaskError.js"
 import { rank } from "../TaskPriority.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
 import * as Heap from "./heap.js"
-import type { EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 
 /** An unfinished run. `wasScheduled`: it waited for its due time before it was queued. */
 interface Entry {

@@ -3,10 +3,11 @@ import type * as ParseResult from "effect/ParseResult"
 import { CurrentRun } from "../CurrentRun.js"
 import { InvalidOption, type PayloadTooLarge } from "../TaskError.js"
 import { isTaskPriority, limit, toNumber } from "../TaskPriority.js"
+import type { EncodedIdempotency, Encoded as EncodedRun } from "../TaskRun.js"
 import * as codec from "./codec.js"
 import { type Definition, invalidOption, isName, nameRule } from "./definition.js"
 import type { QueueOptions } from "./managerTag.js"
-import type { EncodedIdempotency, EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 import type { Uuid7 } from "./uuid7.js"
 
 /*

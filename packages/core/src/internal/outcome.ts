@@ -15,10 +15,10 @@ import {
   TaskTimeout,
   TooManyCrashes
 } from "../TaskError.js"
-import type { Failure } from "../TaskRun.js"
+import type { Encoded as EncodedRun, Failure } from "../TaskRun.js"
 import * as codec from "./codec.js"
 import type { Definition } from "./definition.js"
-import type { Attempt, EncodedRun, Outcome } from "./run.js"
+import type { Attempt, Outcome } from "./run.js"
 
 type OutcomeOf<Tag extends Outcome["_tag"]> = Extract<Outcome, { readonly _tag: Tag }>
 
@@ -63,7 +63,7 @@ const ofDefect = (defect: unknown, rendered: string): Outcome =>
 const named = (run: EncodedRun) => ({ runId: run.id, task: run.task })
 
 /** A stored defect, as an error again. */
-export const toDefect = (run: EncodedRun, attempt: number, outcome: OutcomeOf<"Defect">): TaskDefect => {
+const toDefect = (run: EncodedRun, attempt: number, outcome: OutcomeOf<"Defect">): TaskDefect => {
   const defect = new Error(outcome.message)
   defect.name = outcome.name
   return new TaskDefect({ ...named(run), attempt, defect, cause: outcome.cause })

@@ -1,6 +1,7 @@
-import { Cause, Effect, Exit } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber } from "effect"
 import type { ClaimedRun } from "../Broker.js"
 import { type BackendError, LostClaim } from "../TaskError.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
 import type { State } from "./consumerState.js"
@@ -9,8 +10,7 @@ import type { HandlerEntry } from "./definition.js"
 import type { InFlight } from "./inFlight.js"
 import * as outage from "./outage.js"
 import * as outcome from "./outcome.js"
-import type { EncodedRun } from "./run.js"
-import { RunLog } from "./runLog.js"
+import { maxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 
 /*
@@ -29,8 +29,10 @@ export const start = (state: State, claimed: ClaimedRun, leaseUntil: number): Ef
     const run = previous.state === "running" ? settlement.afterCrash(claimed.run, previous) : claimed.run
     const inFlight = hold(state, entry, run, leaseUntil)
     publishStart(state, run, previous.state)
-    return Effect.map(Effect.forkDaemon(perform(state, inFlight)), (fiber) => {
+    return Effect.flatMap(Effect.forkDaemon(perform(state, inFlight, previous.state === "running")), (fiber) => {
       inFlight.fiber = fiber
+      // somebody may have stopped it before it had a fiber
+      return inFlight.stop === null ? Effect.void : Fiber.interruptFork(fiber)
     })
   })
 
@@ -74,20 +76,34 @@ const publishStart = (state: State, run: EncodedRun, previous: "queued" | "sched
 }
 
 /** Performs and settles a run. Only the attempt itself can be interrupted; what follows from it is carried out. */
-const perform = (state: State, inFlight: InFlight): Effect.Effect<void> =>
-  attemptOf(state, inFlight).pipe(
+const perform = (state: State, inFlight: InFlight, isTakenOver: boolean): Effect.Effect<void> =>
+  Effect.zipRight(isTakenOver ? goOnLogging(state, inFlight) : Effect.void, attemptOf(state, inFlight)).pipe(
     Effect.interruptible,
     Effect.exit,
     Effect.flatMap((exit) =>
       Effect.flatMap(state.broker.now, (now) =>
         Effect.flatMap(decide(inFlight, exit, now), (decision) =>
-          decision === null ? Effect.void : settle(state, inFlight, decision, now)
+          decision === null ? loseSight(state) : settle(state, inFlight, decision, now)
         )
       )
     ),
-    Effect.catchAllCause((cause) => Effect.logError("a run could not be settled; it will be taken over", cause)),
+    Effect.catchAllCause((cause) =>
+      Effect.zipRight(Effect.logError("a run could not be settled; it will be taken over", cause), loseSight(state))
+    ),
     Effect.ensuring(Effect.sync(() => letGo(state, inFlight))),
     Effect.uninterruptible
+  )
+
+/** The run is no longer in this consumer's hands, but its lease may hold on. */
+const loseSight = (state: State): Effect.Effect<void> =>
+  Effect.map(state.broker.now, (now) => {
+    state.lostUntil = now + Duration.toMillis(state.lease)
+  })
+
+/** The attempts that crashed may have stored lines which the record does not count. */
+const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> =>
+  Effect.ignore(
+    Effect.map(state.store.logs(run.id, { fromSeq: run.logged, limit: maxLines }), (lines) => log.goOnAfter(lines))
   )
 
 /** The attempt, or nothing where the run has crashed its consumers too often to be tried again. */

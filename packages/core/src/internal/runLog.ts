@@ -6,6 +6,7 @@ import type { RunId } from "./run.js"
 /** How many lines of a run are kept: the first ones as they come, and the last ones at the end of the attempt. */
 const firstLines = 900
 const lastLines = 100
+export const maxLines = firstLines + lastLines
 
 /** The lines that one attempt has logged and that are not stored yet. */
 export class RunLog {
@@ -27,6 +28,11 @@ export class RunLog {
   /** How many lines the run has logged, the earlier attempts included. */
   get logged(): number {
     return this.seq
+  }
+
+  /** Continues behind lines that are stored already. */
+  goOnAfter(lines: ReadonlyArray<LogLine>): void {
+    this.seq = lines.reduce((next, line) => Math.max(next, line.seq + 1), this.seq)
   }
 
   get isDirty(): boolean {

@@ -1,11 +1,12 @@
 import { Effect, Option } from "effect"
 import * as RetryPolicy from "../RetryPolicy.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Final } from "../TaskState.js"
 import type { AttemptEnd } from "./attempt.js"
 import * as codec from "./codec.js"
 import type { Definition } from "./definition.js"
 import * as outcome from "./outcome.js"
-import type { Attempt, EncodedRun, Outcome } from "./run.js"
+import type { Attempt, Outcome } from "./run.js"
 
 /*
  * What follows from the end of an attempt: the next record of the run. Pure, but for the draws of a jittered schedule.
@@ -39,7 +40,7 @@ const attemptOf = (run: EncodedRun, endedAt: number, outcome: Outcome): Attempt 
 })
 
 /** The run ends here. */
-export const end = (run: EncodedRun, state: Final, now: number, outcome: Outcome): EncodedRun => ({
+const end = (run: EncodedRun, state: Final, now: number, outcome: Outcome): EncodedRun => ({
   ...run,
   state,
   endedAt: now,

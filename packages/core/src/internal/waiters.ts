@@ -2,9 +2,10 @@ import { Array as Arr, Deferred, Duration, Effect, Option, Queue, type Scope } f
 import type { Broker, Signal } from "../Broker.js"
 import type { Store } from "../Store.js"
 import { type BackendError, RunNotFound } from "../TaskError.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import { survive } from "./outage.js"
-import type { EncodedRun, RunId } from "./run.js"
+import type { RunId } from "./run.js"
 
 /** Waits for the ends of runs, by the signals of the broker. */
 export interface Waiters {
