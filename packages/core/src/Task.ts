@@ -6,8 +6,15 @@
  */
 import { Duration, Effect, type Layer, type Schedule, Schema, type Scope } from "effect"
 import type * as definition from "./internal/definition.js"
+import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
 import * as handlers from "./internal/handlers.js"
-import * as internal from "./internal/managerTag.js"
+import {
+  type ExecuteError,
+  type ExecuteOptions,
+  type QueueError,
+  type QueueOptions,
+  TaskManager
+} from "./internal/managerTag.js"
 import type { RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
@@ -20,13 +27,15 @@ import type * as TaskRun from "./TaskRun.js"
  */
 export type Failure<E> = E | TaskTimeout | TaskDefect
 
-/**
- * The service of a task's handler. A program that needs it lacks the handler of the task it names.
- *
- * @since 0.1.0
- * @category models
- */
-export type Handler<Name extends string> = handlers.Handler<Name>
+export type {
+  /**
+   * The service of a task's handler. A program that needs it lacks the handler of the task it names.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Handler
+} from "./internal/handlers.js"
 
 /**
  * A task that only names its schemas' types; any task extends it.
@@ -71,58 +80,56 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
   readonly tags?: ReadonlyArray<string> | undefined
 }
 
-/**
- * How one run is queued.
- *
- * - `delay` or `at` (a `Date` or epoch milliseconds): not before then. Default: now
- * - `priority`, `queue`: instead of the task's own
- * - `tags`: beside the task's own
- * - `group`: the tenant it belongs to
- * - `idempotencyKey`: at most one run of the task holds a key (see `Idempotency`)
- *
- * @since 0.1.0
- * @category models
- */
-export interface QueueOptions extends internal.QueueOptions {}
-
-/**
- * An idempotency key of the task. A run holds its key while it is unfinished; a success holds it further as `hold` says
- * (`unfinished`, the default: no longer; a duration; `forever`). Every other end frees it.
- *
- * A second request gets the run that holds the key (`onConflict: "return"`, the default), or fails with
- * `IdempotencyConflict` (`"reject"`). Reservation is atomic, across processes too.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Idempotency extends internal.Idempotency {}
-
-/**
- * How a run is performed in place.
- *
- * - `retry`: whether the task's `retry` holds here too. Default: true
- * - `tags`: beside the task's own
- *
- * @since 0.1.0
- * @category models
- */
-export interface ExecuteOptions extends internal.ExecuteOptions {}
-
-/**
- * Why a request could not be queued: nothing was.
- *
- * @since 0.1.0
- * @category models
- */
-export type QueueError = internal.QueueError
-
-/**
- * Why a run could not be performed in place at all.
- *
- * @since 0.1.0
- * @category models
- */
-export type ExecuteError = internal.ExecuteError
+export type {
+  /**
+   * Why a run could not be performed in place at all.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  ExecuteError,
+  /**
+   * How a run is performed in place.
+   *
+   * - `retry`: whether the task's `retry` holds here too. Default: true
+   * - `tags`: beside the task's own
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  ExecuteOptions,
+  /**
+   * An idempotency key of the task. A run holds its key while it is unfinished; a success holds it further as `hold` says
+   * (`unfinished`, the default: no longer; a duration; `forever`). Every other end frees it.
+   *
+   * A second request gets the run that holds the key (`onConflict: "return"`, the default), or fails with
+   * `IdempotencyConflict` (`"reject"`). Reservation is atomic, across processes too.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Idempotency,
+  /**
+   * Why a request could not be queued: nothing was.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  QueueError,
+  /**
+   * How one run is queued.
+   *
+   * - `delay` or `at` (a `Date` or epoch milliseconds): not before then. Default: now
+   * - `priority`, `queue`: instead of the task's own
+   * - `tags`: beside the task's own
+   * - `group`: the tenant it belongs to
+   * - `idempotencyKey`: at most one run of the task holds a key (see `Idempotency`)
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  QueueOptions
+} from "./internal/managerTag.js"
 
 /**
  * A task, and the ways to use it. The accessors need a `TaskManager`.
@@ -152,16 +159,12 @@ export interface Task<
   readonly queue: (
     payload: Schema.Schema.Type<Payload>,
     options?: QueueOptions
-  ) => Effect.Effect<TaskRun.Handle<Task<Name, Payload, Success, Error>>, QueueError, internal.TaskManager>
+  ) => Effect.Effect<TaskRun.Handle<Task<Name, Payload, Success, Error>>, QueueError, TaskManager>
 
   readonly queueAll: (
     payloads: ReadonlyArray<Schema.Schema.Type<Payload>>,
     options?: QueueOptions
-  ) => Effect.Effect<
-    ReadonlyArray<TaskRun.Handle<Task<Name, Payload, Success, Error>>>,
-    QueueError,
-    internal.TaskManager
-  >
+  ) => Effect.Effect<ReadonlyArray<TaskRun.Handle<Task<Name, Payload, Success, Error>>>, QueueError, TaskManager>
 
   readonly queueAndWait: (
     payload: Schema.Schema.Type<Payload>,
@@ -169,7 +172,7 @@ export interface Task<
   ) => Effect.Effect<
     Schema.Schema.Type<Success>,
     TaskRun.Failure<Task<Name, Payload, Success, Error>> | QueueError | RunNotFound | WaitTimeout,
-    internal.TaskManager
+    TaskManager
   >
 
   readonly execute: (
@@ -178,38 +181,35 @@ export interface Task<
   ) => Effect.Effect<
     Schema.Schema.Type<Success>,
     TaskRun.Failure<Task<Name, Payload, Success, Error>> | ExecuteError,
-    internal.TaskManager | Handler<Name>
+    TaskManager | Handler<Name>
   >
 
   readonly handle: (
     id: TaskRun.RunId
-  ) => Effect.Effect<TaskRun.Handle<Task<Name, Payload, Success, Error>>, never, internal.TaskManager>
+  ) => Effect.Effect<TaskRun.Handle<Task<Name, Payload, Success, Error>>, never, TaskManager>
 
   readonly toLayer: <H extends HandlerOf<Payload, Success, Error>, EX = never, RX = never>(
     handler: H | Effect.Effect<H, EX, RX>
   ) => Layer.Layer<Handler<Name>, EX, Exclude<RX, Scope.Scope> | HandlerServices<H>>
 }
 
-/**
- * The function that performs a task. It fails with the task's own error. What queueing a child may fail with it need not
- * catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
- *
- * @since 0.1.0
- * @category models
- */
-export type HandlerOf<
-  Payload extends Schema.Schema.All,
-  Success extends Schema.Schema.All,
-  Error extends Schema.Schema.All
-> = handlers.HandlerOf<Payload, Success, Error>
-
-/**
- * The services that a handler needs from outside: the current run and the attempt's `Scope` are given to it.
- *
- * @since 0.1.0
- * @category models
- */
-export type HandlerServices<H> = handlers.HandlerServices<H>
+export type {
+  /**
+   * The function that performs a task. It fails with the task's own error. What queueing a child may fail with it need not
+   * catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  HandlerOf,
+  /**
+   * The services that a handler needs from outside: the current run and the attempt's `Scope` are given to it.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  HandlerServices
+} from "./internal/handlers.js"
 
 /**
  * The schema of a payload: a struct of the fields, or the schema that was given.
@@ -285,20 +285,19 @@ export const make = <
     maxCrashes: options?.maxCrashes ?? 3,
     requeueOnInterrupt: options?.requeueOnInterrupt ?? true,
     queue: (payload, options) =>
-      Effect.flatMap(internal.TaskManager, (manager) =>
+      Effect.flatMap(TaskManager, (manager) =>
         Effect.map(manager.queue(self, [payload], options), ([handle]) => handle!)
       ),
-    queueAll: (payloads, options) =>
-      Effect.flatMap(internal.TaskManager, (manager) => manager.queue(self, payloads, options)),
+    queueAll: (payloads, options) => Effect.flatMap(TaskManager, (manager) => manager.queue(self, payloads, options)),
     queueAndWait: (payload, options) =>
       Effect.flatMap(self.queue(payload, options), (handle) =>
         options?.timeout === undefined ? handle.await : handle.awaitFor(options.timeout)
       ),
     execute: (payload, options) =>
-      Effect.flatMap(internal.TaskManager, (manager) =>
+      Effect.flatMap(TaskManager, (manager) =>
         Effect.flatMap(handlers.tag(self), (entry) => manager.execute(self, entry, payload, options))
       ),
-    handle: (id) => Effect.map(internal.TaskManager, (manager) => manager.handle(self, id)),
+    handle: (id) => Effect.map(TaskManager, (manager) => manager.handle(self, id)),
     toLayer: (handler) => handlers.layer(self, handler)
   }
   return self

@@ -13,7 +13,7 @@ import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import { TaskEvents } from "./internal/bus.js"
 import * as consumer from "./internal/consumer.js"
-import type * as internal from "./internal/consumerState.js"
+import type { StoppedRun } from "./internal/consumerState.js"
 import type { HandlerEntry } from "./internal/definition.js"
 import * as uuid7 from "./internal/uuid7.js"
 import { Store } from "./Store.js"
@@ -59,11 +59,13 @@ export interface ShutdownReport {
   readonly overran: ReadonlyArray<StoppedRun>
 }
 
-/**
- * @since 0.1.0
- * @category models
- */
-export interface StoppedRun extends internal.StoppedRun {}
+export type {
+  /**
+   * @since 0.1.0
+   * @category models
+   */
+  StoppedRun
+} from "./internal/consumerState.js"
 
 /**
  * A consumer at work.

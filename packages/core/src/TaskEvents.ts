@@ -7,24 +7,20 @@
  * @since 0.1.0
  */
 import { Effect, Mailbox, type Scope, Stream } from "effect"
-import * as internal from "./internal/bus.js"
+import { TaskEvents } from "./internal/bus.js"
 import type { RunId } from "./internal/run.js"
 import type { TaskEvent } from "./TaskEvent.js"
 import type { TaskState } from "./TaskState.js"
 
-/**
- * The events of this runtime; `TaskManager.layer` provides it.
- *
- * @since 0.1.0
- * @category services
- */
-export const TaskEvents = internal.TaskEvents
-
-/**
- * @since 0.1.0
- * @category services
- */
-export type TaskEvents = internal.TaskEvents
+export {
+  /**
+   * The events of this runtime; `TaskManager.layer` provides it.
+   *
+   * @since 0.1.0
+   * @category services
+   */
+  TaskEvents
+} from "./internal/bus.js"
 
 /**
  * Which events, and how many wait for a slow listener (default 4,096) before events are dropped for it.

@@ -10,61 +10,57 @@ import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import * as bus from "./internal/bus.js"
 import * as manager from "./internal/manager.js"
-import * as internal from "./internal/managerTag.js"
+import { TaskManager } from "./internal/managerTag.js"
 import * as uuid7 from "./internal/uuid7.js"
 import * as waiters from "./internal/waiters.js"
 import { Store } from "./Store.js"
 import type { TaskEvents } from "./TaskEvents.js"
 import { TaskLogger } from "./TaskLogger.js"
 
-/**
- * The manager.
- *
- * - `get`, `logs`: the record and the log of a run
- * - `runs`: a page of runs, newest first, by task, state, queue, tag, group, parent, root and time
- * - `counts`: how many runs are in each state
- * - `cancel`: ends a waiting run, asks the consumer of a running one to interrupt it
- * - `retry`: queues an ended run once more, as a new run with `retryOf`
- * - `queue`, `execute`, `handle`: what `Task` offers in typed form
- *
- * @example
- * ```ts
- * import { TaskManager } from "@effect-tasks/core"
- * import { Effect } from "effect"
- *
- * const retryFailures = Effect.gen(function*() {
- *   const manager = yield* TaskManager.TaskManager
- *   const page = yield* manager.runs({ task: "SendEmail", state: ["failure"] })
- *   return yield* Effect.forEach(page.items, (run) => manager.retry(run.id))
- * })
- * ```
- *
- * @since 0.1.0
- * @category services
- */
-export const TaskManager = internal.TaskManager
-
-/**
- * @since 0.1.0
- * @category services
- */
-export type TaskManager = internal.TaskManager
-
-/**
- * What `runs` asks for: the filters of `Store.RunQuery`, and how many (default 50, at the most 1,000).
- *
- * @since 0.1.0
- * @category models
- */
-export interface RunsQuery extends internal.RunsQuery {}
-
-/**
- * A page of runs; `next` is the `before` of the page after it, `null` on the last.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Page extends internal.Page {}
+export type {
+  /**
+   * A page of runs; `next` is the `before` of the page after it, `null` on the last.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Page,
+  /**
+   * What `runs` asks for: the filters of `Store.RunQuery`, and how many (default 50, at the most 1,000).
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  RunsQuery
+} from "./internal/managerTag.js"
+export {
+  /**
+   * The manager.
+   *
+   * - `get`, `logs`: the record and the log of a run
+   * - `runs`: a page of runs, newest first, by task, state, queue, tag, group, parent, root and time
+   * - `counts`: how many runs are in each state
+   * - `cancel`: ends a waiting run, asks the consumer of a running one to interrupt it
+   * - `retry`: queues an ended run once more, as a new run with `retryOf`
+   * - `queue`, `execute`, `handle`: what `Task` offers in typed form
+   *
+   * @example
+   * ```ts
+   * import { TaskManager } from "@effect-tasks/core"
+   * import { Effect } from "effect"
+   *
+   * const retryFailures = Effect.gen(function*() {
+   *   const manager = yield* TaskManager.TaskManager
+   *   const page = yield* manager.runs({ task: "SendEmail", state: ["failure"] })
+   *   return yield* Effect.forEach(page.items, (run) => manager.retry(run.id))
+   * })
+   * ```
+   *
+   * @since 0.1.0
+   * @category services
+   */
+  TaskManager
+} from "./internal/managerTag.js"
 
 /**
  * - `maxPayloadBytes`: the largest encoded payload, in bytes. Default: 1 MiB

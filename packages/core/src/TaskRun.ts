@@ -5,81 +5,56 @@
  */
 import type { Effect, Schema, Stream } from "effect"
 import type * as Duration from "effect/Duration"
-import * as internal from "./internal/run.js"
+import type { RunId, TaskRun } from "./internal/run.js"
 import type { BackendError, ResultInvalid, RunError, RunNotFound, WaitTimeout } from "./TaskError.js"
 import type { TaskEvent } from "./TaskEvent.js"
 import type { TaskState } from "./TaskState.js"
 
-/**
- * The id of a run: a UUID of version 7, made from `Clock` and `Random`, so ids sort by the time of their making.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const RunId = internal.RunId
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type RunId = internal.RunId
-
-/**
- * How an attempt, or a run as a whole, ended; values and errors in the encoded form of the task's schemas. `cause` is the
- * rendered cause, with stacks.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const Outcome = internal.Outcome
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type Outcome = internal.Outcome
-
-/**
- * One try at a run: its number from 1, the consumer that made it, when it started and ended (epoch milliseconds), and
- * how it ended. A successful attempt leaves the value to the run's own `outcome`.
- *
- * The ledger keeps the first twenty and the last twenty attempts.
- *
- * @since 0.1.0
- * @category schemas
- */
-export const Attempt = internal.Attempt
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type Attempt = internal.Attempt
-
-/**
- * An immutable copy of a run's record. Times are epoch milliseconds.
- *
- * - `payload`: the encoded payload (`null` for a task without one)
- * - `dueAt`: from when on it may be performed
- * - `startedAt`: when the latest attempt started
- * - `attempt`: how many attempts have failed; shutdowns, snoozes and crashes do not count
- * - `crashes`: how often its consumer died or lost its lease
- * - `attempts`: the ledger
- * - `outcome`: how it ended, once it has
- * - `parentId`, `rootId`: the run whose handler queued it, and the first of that chain
- * - `retryOf`: the ended run that this one repeats
- * - `traceparent`: the W3C trace context of the span that queued it
- *
- * @since 0.1.0
- * @category schemas
- */
-export const TaskRun = internal.TaskRun
-
-/**
- * @since 0.1.0
- * @category models
- */
-export type TaskRun = internal.TaskRun
+export {
+  /**
+   * One try at a run: its number from 1, the consumer that made it, when it started and ended (epoch milliseconds), and
+   * how it ended. A successful attempt leaves the value to the run's own `outcome`.
+   *
+   * The ledger keeps the first twenty and the last twenty attempts.
+   *
+   * @since 0.1.0
+   * @category schemas
+   */
+  Attempt,
+  /**
+   * How an attempt, or a run as a whole, ended; values and errors in the encoded form of the task's schemas. `cause` is the
+   * rendered cause, with stacks.
+   *
+   * @since 0.1.0
+   * @category schemas
+   */
+  Outcome,
+  /**
+   * The id of a run: a UUID of version 7, made from `Clock` and `Random`, so ids sort by the time of their making.
+   *
+   * @since 0.1.0
+   * @category schemas
+   */
+  RunId,
+  /**
+   * An immutable copy of a run's record. Times are epoch milliseconds.
+   *
+   * - `payload`: the encoded payload (`null` for a task without one)
+   * - `dueAt`: from when on it may be performed
+   * - `startedAt`: when the latest attempt started
+   * - `attempt`: how many attempts have failed; shutdowns, snoozes and crashes do not count
+   * - `crashes`: how often its consumer died or lost its lease
+   * - `attempts`: the ledger
+   * - `outcome`: how it ended, once it has
+   * - `parentId`, `rootId`: the run whose handler queued it, and the first of that chain
+   * - `retryOf`: the ended run that this one repeats
+   * - `traceparent`: the W3C trace context of the span that queued it
+   *
+   * @since 0.1.0
+   * @category schemas
+   */
+  TaskRun
+} from "./internal/run.js"
 
 /**
  * The stored form of a run, which brokers and stores see: strings, numbers and states, never a user's type. Times are epoch

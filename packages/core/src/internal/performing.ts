@@ -131,19 +131,26 @@ const decide = (
     return Effect.succeed(null)
   }
   if (Exit.isSuccess(exit)) {
-    return settlement.afterAttempt(definition, run, exit.value, now)
+    return Effect.map(settlement.afterAttempt(definition, run, exit.value, now), (next) =>
+      stop?._tag === "Cancel" && !isFinal(next.run.state) ? cancelled(run, stop.reason, now) : next
+    )
   }
   if (!Cause.isInterrupted(exit.cause)) {
     return Effect.flatMap(outcome.ofCause(definition, exit.cause), (outcome) =>
       settlement.afterAttempt(definition, run, { _tag: "Outcome", outcome }, now)
     )
   }
-  const next =
+  return Effect.succeed(
     stop?._tag === "Cancel"
-      ? settlement.afterCancel(run, stop.reason, now)
-      : settlement.afterShutdown(definition, run, now)
-  return Effect.succeed({ run: next, holdTaskUntil: null })
+      ? cancelled(run, stop.reason, now)
+      : { run: settlement.afterShutdown(definition, run, now), holdTaskUntil: null }
+  )
 }
+
+const cancelled = (run: EncodedRun, reason: string, now: number): settlement.Decision => ({
+  run: settlement.afterCancel(run, reason, now),
+  holdTaskUntil: null
+})
 
 /** Writes a decision under the claim's fence, however long the backend is away, and tells of it. */
 const settle = (
