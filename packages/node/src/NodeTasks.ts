@@ -1,0 +1,217 @@
+/**
+ * What an application on Node.js needs around its tasks: the entry point with its signals and exit codes, log lines, and
+ * options from the environment.
+ *
+ * Every value of the configuration has a default, and its name begins with `EFFECT_TASKS_`; `docs/configuration.md` lists
+ * them all. What the code says wins over the configuration.
+ *
+ * @since 0.1.0
+ */
+
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import type { Backend } from "@effect-tasks/core/Backend"
+import type * as Task from "@effect-tasks/core/Task"
+import * as TaskConsumer from "@effect-tasks/core/TaskConsumer"
+import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/core/TaskError"
+import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
+import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
+import * as TaskManager from "@effect-tasks/core/TaskManager"
+import { Cause, Config, type ConfigError, Console, type Duration, Effect, Layer, type LogLevel, Record } from "effect"
+import * as failure from "./internal/failure.js"
+import * as logging from "./internal/logging.js"
+import * as settings from "./internal/settings.js"
+import { exitOnSecondSignal } from "./internal/signals.js"
+
+/**
+ * How log lines are written: for people (`pretty`), as one JSON object per line (`json`), or the first on a terminal and
+ * the second elsewhere (`auto`).
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LogFormat = settings.LogFormat
+
+/**
+ * What is logged, and how. What is left out comes from the configuration.
+ *
+ * - `level`: lines below it are neither written nor kept with their runs. Default: info
+ * - `format`: Default: `auto`
+ * - `lifecycle`: a line for each end of a run, and at debug level for each of its other states. Default: false
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoggerOptions {
+  readonly level?: LogLevel.LogLevel | undefined
+  readonly format?: LogFormat | undefined
+  readonly lifecycle?: boolean | undefined
+}
+
+/**
+ * The options of a consumer as the configuration gives them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConsumerConfig {
+  readonly name: string
+  readonly maxConcurrentTasks: number
+  /** `undefined`: those that its tasks name. */
+  readonly queues: ReadonlyArray<string> | undefined
+  readonly lease: Duration.Duration
+  readonly grace: Duration.Duration
+  readonly cleanup: Duration.Duration
+}
+
+/**
+ * The configuration: values that `Config` reads from the environment, or from the `ConfigProvider` in force.
+ *
+ * @example
+ * ```ts
+ * import { NodeTasks } from "@effect-tasks/node"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const { lease, maxConcurrentTasks } = yield* NodeTasks.config.consumer
+ *   yield* Effect.log(`up to ${maxConcurrentTasks} runs at one time, claimed for ${lease}`)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category configuration
+ */
+export const config: {
+  readonly logger: Config.Config<{
+    readonly level: LogLevel.LogLevel
+    readonly format: LogFormat
+    readonly lifecycle: boolean
+  }>
+  readonly consumer: Config.Config<ConsumerConfig>
+  readonly manager: Config.Config<{ readonly maxPayloadBytes: number }>
+} = {
+  logger: Config.all({
+    level: settings.logLevel.config,
+    format: settings.logFormat.config,
+    lifecycle: settings.logLifecycle.config
+  }),
+  consumer: Config.all({
+    name: settings.consumerName.config,
+    maxConcurrentTasks: settings.consumerConcurrency.config,
+    queues: settings.consumerQueues.config,
+    lease: settings.consumerLease.config,
+    grace: settings.consumerGrace.config,
+    cleanup: settings.consumerCleanup.config
+  }),
+  manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config })
+}
+
+const given = <Options extends object>(overrides: Options) =>
+  Record.filter(overrides as Readonly<Record<string, unknown>>, (value) => value !== undefined)
+
+/**
+ * A consumer with the options of the configuration; those that are given here win. Its id begins with the host's name and
+ * the process id, so that one sees who performed a run.
+ *
+ * @example
+ * ```ts
+ * import { Backend, Task, TaskGroup } from "@effect-tasks/core"
+ * import { NodeTasks } from "@effect-tasks/node"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const Greet = Task.make("Greet", { payload: { name: Schema.String } })
+ * const GreetLive = Greet.toLayer(({ name }) => Effect.log(`hello ${name}`))
+ *
+ * const Main = NodeTasks.consumer(TaskGroup.make(Greet), { grace: "10 seconds" }).pipe(
+ *   Layer.provide(GreetLive),
+ *   Layer.provideMerge(NodeTasks.manager()),
+ *   Layer.provide(Backend.layerMemory)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const consumer = <Tasks extends Task.Any>(
+  group: TaskGroup.TaskGroup<Tasks>,
+  overrides: TaskConsumer.Options = {}
+): Layer.Layer<
+  TaskConsumer.TaskConsumer,
+  DuplicateTask | InvalidOption | BackendError | ConfigError.ConfigError,
+  TaskGroup.Handler<Tasks> | TaskEvents | Backend
+> =>
+  Layer.unwrapEffect(
+    Effect.map(config.consumer, (configured) => TaskConsumer.layer(group, { ...configured, ...given(overrides) }))
+  )
+
+/**
+ * A manager with the options of the configuration; those that are given here win.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const manager = (
+  overrides: TaskManager.Options = {}
+): Layer.Layer<TaskManager.TaskManager | TaskEvents, ConfigError.ConfigError, Backend> =>
+  Layer.unwrapEffect(
+    Effect.map(config.manager, (configured) => TaskManager.layerWith({ ...configured, ...given(overrides) }))
+  )
+
+/**
+ * Log lines on the standard output, in place of Effect's own logger. `runMain` uses it; a program that ends by itself can
+ * be given it too.
+ *
+ * @example
+ * ```ts
+ * import { NodeTasks } from "@effect-tasks/node"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.log("at work").pipe(Effect.provide(NodeTasks.layerLogger({ format: "pretty" })))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerLogger = (options: LoggerOptions = {}): Layer.Layer<never, ConfigError.ConfigError> =>
+  logging.layer(options)
+
+/**
+ * Runs an application that goes on until it is stopped: builds the Layer, and closes it at the first SIGINT or SIGTERM.
+ *
+ * - A signal: the Layer closes in order; consumers let running attempts finish within their grace. Exit code 0
+ * - A second signal: the process ends at once, with exit code 130. What ran is taken over once its lease has ended
+ * - The Layer fails: a line on the standard error for each typed error, the stack of each defect. Exit code 1
+ *
+ * The Layer needs nothing from outside: a task without its handler is a type error that names the task.
+ *
+ * @example
+ * ```ts
+ * import { Backend, Task, TaskGroup } from "@effect-tasks/core"
+ * import { NodeTasks } from "@effect-tasks/node"
+ * import { Effect, Layer } from "effect"
+ *
+ * const Tidy = Task.make("Tidy")
+ * const TidyLive = Tidy.toLayer(() => Effect.log("tidy again"))
+ *
+ * export const main = () =>
+ *   NodeTasks.runMain(
+ *     NodeTasks.consumer(TaskGroup.make(Tidy)).pipe(
+ *       Layer.provide(TidyLive),
+ *       Layer.provide(NodeTasks.manager()),
+ *       Layer.provide(Backend.layerMemory)
+ *     ),
+ *     { lifecycle: true }
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const runMain = <A, E>(layer: Layer.Layer<A, E>, options: LoggerOptions = {}): void => {
+  exitOnSecondSignal()
+  Effect.never.pipe(
+    Effect.onInterrupt(() => Effect.log("stopping; a second signal ends the process at once")),
+    Effect.provide(Layer.provideMerge(layer, layerLogger(options))),
+    Effect.onError((cause) => (Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(failure.render(cause)))),
+    NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true })
+  )
+}

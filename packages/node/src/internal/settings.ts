@@ -1,0 +1,137 @@
+import { hostname } from "node:os"
+import * as TaskManager from "@effect-tasks/core/TaskManager"
+import { Config, Duration, LogLevel } from "effect"
+
+/** The beginning of every name. */
+const prefix = "EFFECT_TASKS"
+
+/** One value of the configuration, as `docs/configuration.md` shows it. */
+export interface Setting<out A> {
+  readonly name: string
+  readonly type: string
+  readonly default: string
+  readonly meaning: string
+  readonly config: Config.Config<A>
+}
+
+const define = <A>(
+  name: string,
+  text: { readonly type: string; readonly default: string; readonly meaning: string },
+  config: Config.Config<A>
+): Setting<A> => ({
+  name: `${prefix}_${name}`,
+  ...text,
+  config: Config.withDescription(Config.nested(Config.nested(config, name), prefix), text.meaning)
+})
+
+const duration = (name: string, otherwise: Duration.DurationInput & string, meaning: string) =>
+  define(
+    name,
+    { type: "duration", default: otherwise, meaning },
+    Config.withDefault(Config.duration(), Duration.decode(otherwise))
+  )
+
+const count = (name: string, otherwise: number, meaning: string) =>
+  define(
+    name,
+    { type: "integer", default: String(otherwise), meaning },
+    Config.integer().pipe(
+      Config.validate({ message: "Expected an integer, 1 or more", validation: (value) => value >= 1 }),
+      Config.withDefault(otherwise)
+    )
+  )
+
+/** How log lines are written. */
+export type LogFormat = "auto" | "pretty" | "json"
+
+export const logLevel = define(
+  "LOG_LEVEL",
+  {
+    type: "`all`, `trace`, `debug`, `info`, `warn`, `error`, `fatal` or `off`",
+    default: "info",
+    meaning: "log lines below this level are neither written nor kept with their runs"
+  },
+  Config.withDefault(Config.logLevel(), LogLevel.Info)
+)
+
+export const logFormat = define(
+  "LOG_FORMAT",
+  {
+    type: "`auto`, `pretty` or `json`",
+    default: "auto",
+    meaning: "for people, or one JSON object per line; `auto` is for people on a terminal, else JSON"
+  },
+  Config.withDefault(Config.literal("auto", "pretty", "json")(), "auto" as LogFormat)
+)
+
+export const logLifecycle = define(
+  "LOG_LIFECYCLE",
+  {
+    type: "boolean",
+    default: "false",
+    meaning: "a line for each end of a run, and at level `debug` for each of its other states"
+  },
+  Config.withDefault(Config.boolean(), false)
+)
+
+export const consumerName = define(
+  "CONSUMER_NAME",
+  { type: "text", default: "host name and process id", meaning: "the beginning of the consumer's id" },
+  Config.withDefault(Config.nonEmptyString(), `${hostname()}-${process.pid}`)
+)
+
+export const consumerConcurrency = count(
+  "CONSUMER_CONCURRENCY",
+  10,
+  "how many runs a consumer performs at one time (`maxConcurrentTasks`)"
+)
+
+/** A comma at the end, or an empty value, names no queue. */
+const queueNames = (names: ReadonlyArray<string>): ReadonlyArray<string> | undefined => {
+  const named = names.filter((name) => name !== "")
+  return named.length === 0 ? undefined : named
+}
+
+export const consumerQueues = define(
+  "CONSUMER_QUEUES",
+  { type: "names, with commas", default: "those of its tasks", meaning: "the queues that a consumer serves" },
+  Config.map(Config.withDefault(Config.array(Config.string()), []), queueNames)
+)
+
+export const consumerLease = duration(
+  "CONSUMER_LEASE",
+  "30 seconds",
+  "how long a claim holds without a sign of life; after a crash others take the run over when it has ended"
+)
+
+export const consumerGrace = duration(
+  "CONSUMER_GRACE",
+  "30 seconds",
+  "how long running attempts may go on when the consumer stops"
+)
+
+export const consumerCleanup = duration(
+  "CONSUMER_CLEANUP",
+  "5 seconds",
+  "how long the finalizers of an interrupted attempt may take before it is left behind"
+)
+
+export const maxPayloadBytes = count(
+  "MAX_PAYLOAD_BYTES",
+  TaskManager.defaultMaxPayloadBytes,
+  "the largest encoded payload that a manager accepts"
+)
+
+/** Every setting, in the order of the documentation. */
+export const all: ReadonlyArray<Setting<unknown>> = [
+  logLevel,
+  logFormat,
+  logLifecycle,
+  consumerName,
+  consumerConcurrency,
+  consumerQueues,
+  consumerLease,
+  consumerGrace,
+  consumerCleanup,
+  maxPayloadBytes
+]
