@@ -1,0 +1,148 @@
+/**
+ * Broker and store in one SQLite file: durable tasks without a server.
+ *
+ * A run that was queued survives the process, a `kill -9` included, and every process that opens the file can perform it.
+ * A settlement moves a run from the queue to the history in one transaction. The same database is open to the
+ * application: what it queues inside `sql.withTransaction` is committed or rolled back with its own data.
+ *
+ * **Files.** SQLite's write-ahead log is used, so the file must be on a local disk, and `-wal` and `-shm` files stand beside
+ * it. The directory must exist.
+ *
+ * **Several processes.** Each sees the others' commits after `watchInterval`. One of them writes at a time; the others wait,
+ * and a wait of more than about five seconds is a transient `BackendError`.
+ *
+ * **One connection.** SQLite is called synchronously, and a transaction of the application holds the only connection of its
+ * process: keep transactions short, and queries limited.
+ *
+ * @since 0.1.0
+ */
+import * as SqlClient from "@effect/sql/SqlClient"
+import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
+import type { Backend } from "@effect-tasks/core/Backend"
+import { Broker } from "@effect-tasks/core/Broker"
+import { Store } from "@effect-tasks/core/Store"
+import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
+import { Config, type ConfigError, Context, Duration, Effect, Layer } from "effect"
+import * as backend from "./internal/sqlite/backend.js"
+import { open } from "./internal/sqlite/open.js"
+
+/**
+ * Where the tables are, and how they are used.
+ *
+ * - `filename`: the database file, made when it is not there, or `":memory:"`
+ * - `prefix`: what the names of the tables begin with (default `task_`)
+ * - `synchronous`: `"normal"` (default) survives every crash of the process; a power loss may take the last commits, but
+ *   never leaves a damaged file. `"full"` waits for the disk at each commit, and survives a power loss too
+ * - `busyTimeout`: how long SQLite itself waits for another process's lock (default 50 ms). It blocks the event loop; the
+ *   backend tries again by itself after that, and so does the beginning of `sql.withTransaction`
+ * - `watchInterval`: how often to look for commits of other processes (default 25 ms; a quarter as often while
+ *   there are none)
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly filename: string
+  readonly prefix?: string | undefined
+  readonly synchronous?: "normal" | "full" | undefined
+  readonly busyTimeout?: Duration.DurationInput | undefined
+  readonly watchInterval?: Duration.DurationInput | undefined
+}
+
+/**
+ * What `layer` provides: the backend, and the client of its database.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Provided = Backend | SqlClient.SqlClient | SqliteClient.SqliteClient
+
+/**
+ * Why the backend may not start: the file cannot be opened or the tables not be made, they are those of a later version of
+ * this program, or an option is out of its range.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type StartError = BackendError | SchemaVersionError | InvalidOption
+
+const defaults = { prefix: "task_", busyTimeout: Duration.millis(50), watchInterval: Duration.millis(25) }
+
+const services = Effect.fnUntraced(function* (
+  client: SqliteClient.SqliteClient,
+  options: Pick<Options, "prefix" | "watchInterval">
+) {
+  const { broker, store } = yield* backend.make({
+    client,
+    prefix: options.prefix ?? defaults.prefix,
+    watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval)
+  })
+  return Context.make(Broker, broker).pipe(Context.add(Store, store))
+})
+
+const openServices = Effect.fnUntraced(function* (options: Options) {
+  const client = yield* open({
+    filename: options.filename,
+    synchronous: options.synchronous ?? "normal",
+    busyTimeout: Duration.decode(options.busyTimeout ?? defaults.busyTimeout)
+  })
+  return Context.add(yield* services(client, options), SqliteClient.SqliteClient, client).pipe(
+    Context.add(SqlClient.SqlClient, client)
+  )
+})
+
+/**
+ * Opens the database, brings its tables up to date, and provides the backend and the client.
+ *
+ * The transactions of this client (`sql.withTransaction`) begin `IMMEDIATE`: they take the write lock at once, so they never
+ * fail half way because another process wrote in between. When the layer closes, what is being written is finished first.
+ *
+ * @example
+ * ```ts
+ * import { SqliteBackend } from "@effect-tasks/sql"
+ * import { Broker } from "@effect-tasks/core"
+ * import { Effect } from "effect"
+ *
+ * const program = Effect.gen(function* () {
+ *   const broker = yield* Broker.Broker
+ *   yield* Effect.log(`tasks wait in ${broker.name}`)
+ * })
+ *
+ * export const main = program.pipe(Effect.provide(SqliteBackend.layer({ filename: "tasks.db" })))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = (options: Options): Layer.Layer<Provided, StartError> => Layer.scopedContext(openServices(options))
+
+/**
+ * `layer`, with options from the configuration.
+ *
+ * @example
+ * ```ts
+ * import { SqliteBackend } from "@effect-tasks/sql"
+ * import { Config } from "effect"
+ *
+ * export const Tasks = SqliteBackend.layerConfig({ filename: Config.string("TASKS_DATABASE") })
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<Provided, StartError | ConfigError.ConfigError> =>
+  Layer.scopedContext(Effect.flatMap(Config.unwrap(options), openServices))
+
+/**
+ * The backend on a client that the application has opened itself. Its pragmas and its transactions stay as they are: set a
+ * short `busy_timeout`, and note that a transaction which reads before it queues may fail while another process writes.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerClient = (
+  options: Pick<Options, "prefix" | "watchInterval"> = {}
+): Layer.Layer<Backend, StartError, SqliteClient.SqliteClient> =>
+  Layer.scopedContext(Effect.flatMap(SqliteClient.SqliteClient, (client) => services(client, options)))

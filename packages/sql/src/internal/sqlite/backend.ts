@@ -1,0 +1,31 @@
+import type { SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
+import { Duration, Effect } from "effect"
+import * as Broker from "./broker.js"
+import * as Database from "./database.js"
+import * as Records from "./records.js"
+import * as Schema from "./schema.js"
+import * as Signals from "./signals.js"
+import * as Store from "./store.js"
+
+/** A database that no other connection can reach: in memory, or without a name. */
+const isPrivate = (filename: string): boolean => filename === ":memory:" || filename === ""
+
+/** Makes broker and store on a client's database: brings the tables up to date, and listens for other processes. */
+export const make = Effect.fnUntraced(function* (options: {
+  readonly client: SqliteClient
+  readonly prefix: string
+  readonly watchInterval: Duration.Duration
+}) {
+  const { client, prefix, watchInterval } = options
+  const tables = yield* Schema.tables(prefix)
+  const database = yield* Database.make(client)
+  yield* Schema.ensure(database, tables)
+  const alone = isPrivate(client.config.filename)
+  const signals = yield* Signals.make
+  const parts = { database, tables, signals, records: Records.make(tables) }
+  if (!alone) {
+    yield* Signals.watch({ database, tables, signals, interval: watchInterval })
+  }
+  const broker = yield* Broker.make({ ...parts, pollInterval: alone ? Duration.infinity : Duration.seconds(5) })
+  return { broker, store: Store.make(parts) }
+})

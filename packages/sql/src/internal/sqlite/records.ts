@@ -1,0 +1,147 @@
+import type { SqlError } from "@effect/sql/SqlError"
+import { LogLine } from "@effect-tasks/core/Store"
+import type * as TaskRun from "@effect-tasks/core/TaskRun"
+import { Effect } from "effect"
+import type { Run } from "./database.js"
+import * as Insert from "./insert.js"
+import { insertHistory, type RunRow, runColumns, toRun } from "./rows.js"
+import type { Tables } from "./schema.js"
+
+/** What broker and store do alike with records: each a part of a transaction. */
+export interface Records {
+  /** The records of these runs, wherever they are. */
+  readonly get: (run: Run, ids: ReadonlyArray<string>) => Effect.Effect<Map<string, TaskRun.Encoded>, SqlError>
+
+  /** Writes ended runs into the history, and frees or keeps their idempotency keys. */
+  readonly remember: (run: Run, ended: ReadonlyArray<TaskRun.Encoded>) => Effect.Effect<void, SqlError>
+
+  /** Adds log lines; one that is there stays as it is. */
+  readonly appendLogs: Insert.Insert<LogLine>
+
+  /** Log lines of a run, in order. */
+  readonly logs: (
+    run: Run,
+    id: TaskRun.RunId,
+    options: { readonly fromSeq: number; readonly limit: number }
+  ) => Effect.Effect<ReadonlyArray<LogLine>, SqlError>
+}
+
+/** JSON of whatever a program gave as annotations: what JSON cannot hold becomes a text. */
+const toJson = (value: unknown): string => {
+  try {
+    return JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? String(inner) : inner))
+  } catch {
+    return JSON.stringify({ unserializable: String(value) })
+  }
+}
+
+const insertLogs = (table: string): Insert.Insert<LogLine> =>
+  Insert.make({
+    into: table,
+    columns: "run_id, seq, attempt, at, level, message, annotations, spans",
+    values: (line) => [
+      line.runId,
+      line.seq,
+      line.attempt,
+      line.at,
+      line.level,
+      line.message,
+      toJson(line.annotations),
+      JSON.stringify(line.spans)
+    ],
+    onConflict: "ON CONFLICT (run_id, seq) DO NOTHING"
+  })
+
+interface LogRow {
+  readonly run_id: TaskRun.RunId
+  readonly seq: number
+  readonly attempt: number
+  readonly at: number
+  readonly level: string
+  readonly message: string
+  readonly annotations: string
+  readonly spans: string
+}
+
+const toLogLine = (row: LogRow): LogLine =>
+  new LogLine(
+    {
+      runId: row.run_id,
+      seq: row.seq,
+      attempt: row.attempt,
+      at: row.at,
+      level: row.level,
+      message: row.message,
+      annotations: JSON.parse(row.annotations),
+      spans: JSON.parse(row.spans)
+    },
+    true
+  )
+
+/** What the end of a run does to its key: free it (`0`), hold it until then, or for ever (`null`: nothing to do). */
+const heldUntil = (run: TaskRun.Encoded): number | null => {
+  if (run.state !== "success" || run.idempotency === null) {
+    return 0
+  }
+  const { holdMillis } = run.idempotency
+  return holdMillis === null || holdMillis === 0 ? holdMillis : (run.endedAt ?? 0) + holdMillis
+}
+
+export const make = (t: Tables): Records => {
+  const history = insertHistory(t.history)
+  const appendLogs = insertLogs(t.log)
+
+  const getText = `SELECT ${runColumns} FROM ${t.queue} WHERE id IN (SELECT value FROM json_each(:ids))
+UNION ALL
+SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
+
+  const logsText = `SELECT * FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
+
+  // :keys holds [task, key, run id, held until] of each
+  const heldKeys = `FROM (
+  SELECT value ->> 0 AS task, value ->> 1 AS key, value ->> 2 AS run_id, value ->> 3 AS until FROM json_each(:keys)
+) AS held`
+  const isHeld = `${t.key}.task = held.task AND ${t.key}.key = held.key AND ${t.key}.run_id = held.run_id`
+  const keepKeys = `UPDATE ${t.key} SET held_until = held.until ${heldKeys} WHERE ${isHeld}`
+  const freeKeys = `DELETE FROM ${t.key} WHERE rowid IN (
+  SELECT ${t.key}.rowid ${heldKeys} CROSS JOIN ${t.key} WHERE ${isHeld}
+)`
+
+  const endKeys = Effect.fnUntraced(function* (
+    run: Run,
+    ended: ReadonlyArray<TaskRun.Encoded>
+  ): Effect.fn.Return<void, SqlError> {
+    const free: Array<unknown> = []
+    const keep: Array<unknown> = []
+    for (const record of ended) {
+      const until = record.idempotency === null ? null : heldUntil(record)
+      if (until !== null) {
+        const changed = until === 0 ? free : keep
+        changed.push([record.task, record.idempotency?.key, record.id, until])
+      }
+    }
+    if (free.length > 0) {
+      yield* run(freeKeys, [{ keys: JSON.stringify(free) }])
+    }
+    if (keep.length > 0) {
+      yield* run(keepKeys, [{ keys: JSON.stringify(keep) }])
+    }
+  })
+
+  return {
+    get: (run, ids) =>
+      Effect.map(run.values<RunRow>(getText, [{ ids: JSON.stringify(ids) }]), (rows) => {
+        const found = new Map<string, TaskRun.Encoded>()
+        for (const row of rows) {
+          if (!found.has(row[0])) {
+            found.set(row[0], toRun(row))
+          }
+        }
+        return found
+      }),
+    remember: (run, ended) => Effect.zipRight(history(run, ended), endKeys(run, ended)),
+    appendLogs,
+    logs: (run, id, { fromSeq, limit }) =>
+      Effect.map(run<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))
+  }
+}
