@@ -1,0 +1,61 @@
+/**
+ * The conformance suite: what the runtime promises (see the project's semantics), as tests that every backend passes. The
+ * first families speak with broker and store alone, the others go through manager and consumer.
+ */
+
+import { describe } from "@effect/vitest"
+import { cancellation } from "./cancellation.js"
+import { cancelling } from "./cancelling.js"
+import { claiming } from "./claiming.js"
+import { consumer } from "./consumer.js"
+import { delivery } from "./delivery.js"
+import { enqueueing } from "./enqueueing.js"
+import { events } from "./events.js"
+import { exits } from "./exits.js"
+import { extending } from "./extending.js"
+import { type Family, family, type Subject } from "./harness.js"
+import { idempotency } from "./idempotency.js"
+import { inPlace } from "./inPlace.js"
+import { limits } from "./limits.js"
+import { logs } from "./logs.js"
+import { managing } from "./managing.js"
+import { order } from "./order.js"
+import { querying } from "./querying.js"
+import { queueing } from "./queueing.js"
+import { retrying } from "./retrying.js"
+import { settling } from "./settling.js"
+import { shutdown } from "./shutdown.js"
+import { waiting } from "./waiting.js"
+
+const families: Record<string, Family> = {
+  "broker: enqueue": enqueueing,
+  "broker: claim": claiming,
+  "broker: settle": settling,
+  "broker: extend": extending,
+  "broker: cancel": cancelling,
+  store: querying,
+  queueing,
+  idempotency,
+  order,
+  events,
+  exits,
+  retrying,
+  delivery,
+  limits,
+  cancellation,
+  waiting,
+  "in place": inPlace,
+  logs,
+  managing,
+  consumer,
+  shutdown
+}
+
+/** Declares the whole suite for a backend. Its tests mostly wait, so several run at one time. */
+export const conformance = (name: string, subject: Subject): void => {
+  describe.concurrent(name, () => {
+    for (const [title, declare] of Object.entries(families)) {
+      describe(title, () => family(subject, declare))
+    }
+  })
+}
