@@ -23,22 +23,25 @@ export const loop = (state: State): Effect.Effect<void> =>
     return Effect.whileLoop({
       while: () => !state.stopping,
       body: () =>
-        once.pipe(
-          Effect.catchAll(() => Effect.void),
-          Effect.flatMap((wait) => wait ?? Effect.void)
-        ),
+        Effect.matchEffect(once, { onFailure: () => Effect.void, onSuccess: (claimed) => pause(state, claimed) }),
       step: () => {}
     })
   })
 
-/** Claims as many runs as there are places, starts them, and says what to wait for. */
-const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Effect.Effect<void>, BackendError> =>
+/** What a claim leaves: no free place, perhaps more runs, or none, and then when to ask again. */
+type Left =
+  | { readonly _tag: "NoPlace" }
+  | { readonly _tag: "MoreRuns" }
+  | { readonly _tag: "NoRuns"; readonly nextAt: number | null; readonly now: number }
+
+/** Claims as many runs as there are places, and starts them. */
+const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Left, BackendError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       state.wake.unsafeClose()
       const free = state.maxConcurrentTasks - state.inFlights.size
       if (free <= 0) {
-        return state.wake.await
+        return { _tag: "NoPlace" }
       }
       const now = yield* state.broker.now
       const leaseUntil = now + Duration.toMillis(state.lease)
@@ -53,9 +56,20 @@ const claim = (state: State, tasks: ReadonlyArray<ServedTask>): Effect.Effect<Ef
       for (const run of claimed.runs) {
         yield* performing.start(state, run, leaseUntil)
       }
-      return claimed.runs.length < free ? untilMore(state, claimed.nextAt, now) : Effect.void
+      return claimed.runs.length < free ? { _tag: "NoRuns", nextAt: claimed.nextAt, now } : { _tag: "MoreRuns" }
     })
   )
+
+const pause = (state: State, left: Left): Effect.Effect<void> => {
+  switch (left._tag) {
+    case "NoPlace":
+      return state.wake.await
+    case "MoreRuns":
+      return Effect.void
+    case "NoRuns":
+      return untilMore(state, left.nextAt, left.now)
+  }
+}
 
 /** A broker that dies is a broker that is away: the loop goes on. */
 const defect = ({ broker }: State, cause: unknown): BackendError =>
