@@ -16,6 +16,7 @@ const workerFile = fileURLToPath(new URL("./worker.ts", import.meta.url))
 /** Starts a worker process; gives a way to kill it, and notes in `settled` what it says. */
 const startWorker = (filename: string, name: string, settled: Array<string>) =>
   Effect.gen(function* () {
+    const isAtWork = yield* Effect.makeLatch()
     const worker = yield* Command.start(
       Command.make("node", "--import", "tsx", workerFile, filename, name).pipe(Command.stderr("inherit"))
     )
@@ -23,22 +24,21 @@ const startWorker = (filename: string, name: string, settled: Array<string>) =>
       Stream.decodeText(),
       Stream.splitLines,
       Stream.filter((line) => line.startsWith("settled ")),
+      Stream.tap(() => isAtWork.open),
       Stream.runForEach((line) => Effect.sync(() => settled.push(line.slice("settled ".length)))),
       Effect.forkScoped
     )
-    return { name, worker }
+    return { name, worker, isAtWork: Effect.timeoutOption(isAtWork.await, "10 seconds") }
   })
 
-/** Every second one worker, the longest running first, is killed and another one started in its place. */
+/** Every second one worker is killed, the longest running first, once it is seen at work; another one takes its place. */
 const killing = (filename: string, settled: Array<string>, killedAt: Map<string, number>) =>
   Effect.gen(function* () {
-    const alive = yield* Effect.forEach(
-      Array.from({ length: workers }, (_, i) => `worker${i}`),
-      (name) => startWorker(filename, name, settled)
-    )
+    const names = Array.from({ length: workers }, (_, i) => `worker${i}`)
+    const alive = yield* Effect.forEach(names, (name) => startWorker(filename, name, settled))
     for (let i = 0; i < kills; i++) {
-      yield* Effect.sleep("1 second")
       const victim = alive.shift()!
+      yield* Effect.zipRight(Effect.sleep("1 second"), victim.isAtWork)
       yield* Effect.ignore(victim.worker.kill("SIGKILL"))
       killedAt.set(victim.name, yield* Clock.currentTimeMillis)
       alive.push(yield* startWorker(filename, `worker${workers + i}`, settled))
