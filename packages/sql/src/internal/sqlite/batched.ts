@@ -38,7 +38,8 @@ const makeInFlight = Effect.gen(function* () {
  * Makes an operation whose concurrent calls share one transaction. `perform` is given the items of each caller as a group
  * and answers each group; `committed` is told of every transaction when it has been committed.
  *
- * A call inside the application's own transaction is a part of that one instead.
+ * A call inside the application's own transaction is a part of that one instead. `committed` is then told at once, but who
+ * acts on a signal has to wait for the connection, and so for the end of that transaction.
  */
 export const make = Effect.fnUntraced(function* <A, B, E>(options: {
   readonly database: Database

@@ -106,9 +106,6 @@ interface Expired {
 
 type Started = readonly [...RunRow, wasScheduled: 0 | 1]
 
-/** Behind the columns of the run. */
-const wasScheduled = 29
-
 const claimedSooner = (a: Head, b: Head): number => a.rank - b.rank || (a.id < b.id ? -1 : 1)
 
 const namesOf = (request: ClaimRequest): ReadonlyArray<string> => request.tasks.map(({ name }) => name)
@@ -238,7 +235,7 @@ const take = Effect.fnUntraced(function* (
       previous:
         crashed !== undefined
           ? { state: "running", consumer: crashed.consumer, startedAt: crashed.started_at }
-          : { state: row[wasScheduled] === 1 ? "scheduled" : "queued" }
+          : { state: row.at(-1) === 1 ? "scheduled" : "queued" }
     }
   })
 })

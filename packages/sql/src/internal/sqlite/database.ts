@@ -120,6 +120,22 @@ const savepoint = {
   rollback: ["ROLLBACK TO effect_tasks", "RELEASE effect_tasks"]
 }
 
+/** Whether the calling fiber is inside a transaction on this connection that is not the backend's own. */
+const makeIsInTransaction = (connection: Connection, run: Run, isOwn: () => boolean): Effect.Effect<boolean> => {
+  // A fiber forked inside a transaction keeps its context after the commit. SQLite knows whether one is still open: it
+  // refuses a second BEGIN. And while one of ours is open, it cannot be the caller's. (Nobody may come in between.)
+  const isOpen = Effect.suspend(() =>
+    isOwn()
+      ? Effect.succeed(false)
+      : Effect.match(Effect.zipRight(run("BEGIN"), run("ROLLBACK")), { onFailure: () => true, onSuccess: () => false })
+  ).pipe(Effect.withMaxOpsBeforeYield(Number.MAX_SAFE_INTEGER))
+
+  return Effect.contextWithEffect((context: Context.Context<never>) => {
+    const open = Context.getOption(context, SqlClient.TransactionConnection)
+    return Option.isSome(open) && open.value[0] === connection ? isOpen : Effect.succeed(false)
+  })
+}
+
 export const make = Effect.fnUntraced(function* (client: SqlClient.SqlClient) {
   const { reserve } = client
   // a SqliteClient has one connection, so the one that it lends now tells its transactions from those of other clients
@@ -142,18 +158,7 @@ export const make = Effect.fnUntraced(function* (client: SqlClient.SqlClient) {
   const joined = <A>(body: Body<A>): Effect.Effect<A, SqlError> =>
     joining.withPermits(1)(Effect.uninterruptible(between(run, savepoint, body)))
 
-  // A fiber forked inside a transaction keeps its context after the commit. SQLite knows whether one is still open: it
-  // refuses a second BEGIN. And while one of ours is open, it cannot be the caller's. (Nobody may come in between.)
-  const isOpen = Effect.suspend(() =>
-    ownTransaction
-      ? Effect.succeed(false)
-      : Effect.match(Effect.zipRight(run("BEGIN"), run("ROLLBACK")), { onFailure: () => true, onSuccess: () => false })
-  ).pipe(Effect.withMaxOpsBeforeYield(Number.MAX_SAFE_INTEGER))
-
-  const isInTransaction = Effect.contextWithEffect((context: Context.Context<never>) => {
-    const open = Context.getOption(context, SqlClient.TransactionConnection)
-    return Option.isSome(open) && open.value[0] === connection ? isOpen : Effect.succeed(false)
-  })
+  const isInTransaction = makeIsInTransaction(connection, run, () => ownTransaction)
 
   const access =
     (

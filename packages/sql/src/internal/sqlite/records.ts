@@ -87,16 +87,8 @@ const heldUntil = (run: TaskRun.Encoded): number | null => {
   return holdMillis === null || holdMillis === 0 ? holdMillis : (run.endedAt ?? 0) + holdMillis
 }
 
-export const make = (t: Tables): Records => {
-  const history = insertHistory(t.history)
-  const appendLogs = insertLogs(t.log)
-
-  const getText = `SELECT ${runColumns} FROM ${t.queue} WHERE id IN (SELECT value FROM json_each(:ids))
-UNION ALL
-SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
-
-  const logsText = `SELECT * FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
-
+/** Makes the part of a transaction that frees or keeps the keys of ended runs. */
+const makeEndKeys = (t: Tables) => {
   // :keys holds [task, key, run id, held until] of each
   const heldKeys = `FROM (
   SELECT value ->> 0 AS task, value ->> 1 AS key, value ->> 2 AS run_id, value ->> 3 AS until FROM json_each(:keys)
@@ -107,7 +99,7 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
   SELECT ${t.key}.rowid ${heldKeys} CROSS JOIN ${t.key} WHERE ${isHeld}
 )`
 
-  const endKeys = Effect.fnUntraced(function* (
+  return Effect.fnUntraced(function* (
     run: Run,
     ended: ReadonlyArray<TaskRun.Encoded>
   ): Effect.fn.Return<void, SqlError> {
@@ -127,6 +119,18 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
       yield* run(keepKeys, [{ keys: JSON.stringify(keep) }])
     }
   })
+}
+
+export const make = (t: Tables): Records => {
+  const history = insertHistory(t.history)
+  const appendLogs = insertLogs(t.log)
+  const endKeys = makeEndKeys(t)
+
+  const getText = `SELECT ${runColumns} FROM ${t.queue} WHERE id IN (SELECT value FROM json_each(:ids))
+UNION ALL
+SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
+
+  const logsText = `SELECT * FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
 
   return {
     get: (run, ids) =>

@@ -29,6 +29,27 @@ export const make = Effect.gen(function* () {
 })
 
 /**
+ * Another process cannot reach our consumers. Rather than at their next sign of life, they learn of a cancellation when its
+ * commit is seen.
+ */
+const makePassOnCancellations = (database: Database, tables: Tables, signals: Signals) => {
+  const wished = `SELECT id, cancel_reason FROM ${tables.queue} WHERE cancel_reason IS NOT NULL AND state = 'running'`
+  let told = new Set<string>()
+  return database
+    .read("signals", (run) => run<{ readonly id: TaskRun.RunId; readonly cancel_reason: string }>(wished))
+    .pipe(
+      Effect.map((rows) => {
+        for (const { cancel_reason, id } of rows) {
+          if (!told.has(id)) {
+            signals.send({ _tag: "Cancel", id, reason: cancel_reason })
+          }
+        }
+        told = new Set(rows.map(({ id }) => id))
+      })
+    )
+}
+
+/**
  * Tells of the commits of other connections: `data_version` changes with these only, and reading it takes microseconds, for
  * SQLite looks at the shared memory of the log.
  *
@@ -71,24 +92,9 @@ export const watch = Effect.fnUntraced(function* (options: {
     () => Effect.sync(() => clearTimeout(timer))
   )
 
-  const wished = database.read("signals", (run) =>
-    run<{ readonly id: TaskRun.RunId; readonly cancel_reason: string }>(
-      `SELECT id, cancel_reason FROM ${tables.queue} WHERE cancel_reason IS NOT NULL AND state = 'running'`
-    )
-  )
-  let told = new Set<string>()
-  // Another process cannot reach our consumers. Rather than at their next sign of life, they learn of a cancellation now.
-  const passOnCancellations = Effect.map(wished, (rows) => {
-    for (const { cancel_reason, id } of rows) {
-      if (!told.has(id)) {
-        signals.send({ _tag: "Cancel", id, reason: cancel_reason })
-      }
-    }
-    told = new Set(rows.map(({ id }) => id))
-  })
   yield* Queue.take(changes).pipe(
     Effect.zipRight(Effect.sync(() => signals.send({ _tag: "Changed" }))),
-    Effect.zipRight(Effect.ignore(passOnCancellations)),
+    Effect.zipRight(Effect.ignore(makePassOnCancellations(database, tables, signals))),
     Effect.forever,
     Effect.forkScoped
   )
