@@ -93,6 +93,7 @@ const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
         runs.map(({ run }) => ({
           run: { ...run, state: "queued" as const, consumer: null, leaseUntil: null },
           logs: [],
+          now,
           holdTaskUntil: null
         }))
       )

@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import { Task, TaskError, TaskGroup, TaskManager, TaskRun } from "@effect-tasks/core"
-import { Deferred, Effect, Queue, Schedule } from "effect"
-import { advance, eventually, type Family, openProcess, openProcessWith, serve } from "./harness.js"
+import { Deferred, Effect, Fiber, Queue, Schedule } from "effect"
+import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventsBecome, eventuallySync, recordEvents } from "./observing.js"
 
 const Hang = Task.make("Hang", { retry: Schedule.forever })
@@ -97,6 +97,23 @@ export const cancellation: Family = (rule) => {
       assert.strictEqual(yield* run.cancel(), "requested")
       yield* Deferred.succeed(release, undefined)
       yield* eventually(Effect.map(run.poll, ({ state }) => assert.include(["success", "cancelled"], state)))
+    })
+  )
+
+  rule("a run that was being cancelled when its consumer stops ends as cancelled, and is not given back", () =>
+    Effect.gen(function* () {
+      const Slow = Task.make("Slow")
+      const consumer = yield* serve(TaskGroup.make(Slow), {
+        Slow: () => Effect.onInterrupt(Effect.never, () => Effect.sleep("1 second"))
+      })
+      const run = yield* Slow.queue()
+      yield* becomes(run, "running")
+      yield* run.cancel("enough")
+      yield* quiet
+      const stopping = yield* Effect.fork(consumer.gracefullyStop)
+      yield* advance("1 second")
+      assert.deepStrictEqual((yield* Fiber.join(stopping)).givenBack, [])
+      assert.deepInclude(yield* run.poll, { state: "cancelled", outcome: { _tag: "Cancelled", reason: "enough" } })
     })
   )
 

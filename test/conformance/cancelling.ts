@@ -51,7 +51,7 @@ export const cancelling: Family = (rule) => {
           all.some((signal) => signal._tag === "Cancel" && signal.id === run.id && signal.reason === "not needed")
         )
       )
-      assert.deepStrictEqual(yield* settle(ended(run, "cancelled", 50)), [true])
+      assert.deepStrictEqual(yield* settle(ended(run, "cancelled", 50)), ["Settled"])
     })
   )
 

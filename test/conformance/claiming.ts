@@ -216,7 +216,7 @@ export const claiming: Family = (rule) => {
     Effect.gen(function* () {
       const first = yield* enqueueAndClaim()
       const retried = { ...waiting(first, 5_000, 100), attempt: 1, ledger: "[1]" }
-      assert.deepStrictEqual(yield* settle(retried), [true])
+      assert.deepStrictEqual(yield* settle(retried), ["Settled"])
       assert.deepStrictEqual(yield* stored(first.id), retried)
       assert.deepStrictEqual(yield* claim({ now: 4_999 }), { runs: [], nextAt: 5_000 })
       const { runs } = yield* claim({ now: 5_000 })
@@ -275,6 +275,14 @@ export const claiming: Family = (rule) => {
           }
         }
       }
+    })
+  )
+
+  rule("the end of a lease that has passed is no time to ask again, also when there was no place for the run", () =>
+    Effect.gen(function* () {
+      yield* enqueue({}, {}, {})
+      yield* claim({ limit: 3 })
+      assert.strictEqual((yield* claim({ consumer: "B", limit: 1, now: lease + 5 })).nextAt, null)
     })
   )
 
@@ -360,7 +368,7 @@ export const claiming: Family = (rule) => {
       const tasks = [servedTask("T"), servedTask("U")]
       const first = yield* enqueueAndClaim()
       const [second, other] = yield* enqueue({ priority: 10 }, { task: "U" })
-      assert.deepStrictEqual(yield* settleAndHold(waiting(first, 5_000, 0), 5_000), [true])
+      assert.deepStrictEqual(yield* settleAndHold(waiting(first, 5_000, 0), 5_000), ["Settled"])
       const before = yield* claim({ tasks, limit: 5, now: 4_999 })
       assert.deepStrictEqual([idsOf(before), before.nextAt], [[other!.id], 5_000])
       assert.deepStrictEqual(idsOf(yield* claim({ tasks, limit: 5, now: 5_000 })), ids([second!, first]))
@@ -400,7 +408,7 @@ export const claiming: Family = (rule) => {
         }
         claimed.push(...idsOf(some))
         yield* broker.settle(
-          some.runs.map(({ run }) => ({ run: ended(run, "success", 2_000), logs: [], holdTaskUntil: null }))
+          some.runs.map(({ run }) => ({ run: ended(run, "success", 2_000), logs: [], now: 2_000, holdTaskUntil: null }))
         )
       }
       assert.deepStrictEqual(claimed, ids(inOrder))

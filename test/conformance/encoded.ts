@@ -116,13 +116,21 @@ export const waiting = (run: TaskRun.Encoded, dueAt: number, at: number): TaskRu
   leaseUntil: null
 })
 
-/** Settles claims; the answers in order. */
+/** Settles claims; the kinds of the answers in order. */
+export const settleAll = (settlements: ReadonlyArray<Broker.Settlement>) =>
+  Effect.flatMap(Broker.Broker, (broker) =>
+    Effect.map(broker.settle(settlements), (answers) => answers.map(({ _tag }) => _tag))
+  )
+
+const nowOf = (run: TaskRun.Encoded): number => run.endedAt ?? run.dueAt
+
+/** Settles claims; the kinds of the answers in order. */
 export const settle = (...runs: ReadonlyArray<TaskRun.Encoded>) =>
-  Effect.flatMap(Broker.Broker, (broker) => broker.settle(runs.map((run) => ({ run, logs: [], holdTaskUntil: null }))))
+  settleAll(runs.map((run) => ({ run, logs: [], now: nowOf(run), holdTaskUntil: null })))
 
 /** Settles a claim that holds the whole task back until a moment. */
 export const settleAndHold = (run: TaskRun.Encoded, holdTaskUntil: number) =>
-  Effect.flatMap(Broker.Broker, (broker) => broker.settle([{ run, logs: [], holdTaskUntil }]))
+  settleAll([{ run, logs: [], now: nowOf(run), holdTaskUntil }])
 
 /** The record of a run that must be there. */
 export const stored = (id: TaskRun.RunId) =>

@@ -195,7 +195,7 @@ export const enqueueing: Family = (rule) => {
       const stale = yield* enqueueAndClaim(keyed("k"))
       const { runs } = yield* claim({ consumer: "B", now: 30_000 })
       assert.deepStrictEqual(ids(runs.map(({ run }) => run)), [stale.id])
-      assert.deepStrictEqual(yield* settle(ended(stale, "failure", 30_001)), [false])
+      assert.deepStrictEqual(yield* settle(ended(stale, "failure", 30_001)), ["Lost"])
       assert.strictEqual((yield* askFor("k", 30_001))._tag, "Existing")
     })
   )

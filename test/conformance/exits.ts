@@ -182,6 +182,19 @@ export const exits: Family = (rule) => {
     })
   )
 
+  rule("a snoozed run does not hold back the others of its task", () =>
+    Effect.gen(function* () {
+      const Wait = Task.make("Wait", { payload: { snoozes: Schema.Boolean } })
+      yield* serve(TaskGroup.make(Wait), {
+        Wait: ({ snoozes }) => (snoozes ? CurrentRun.snooze("10 seconds") : Effect.void)
+      })
+      const snoozing = yield* Wait.queue({ snoozes: true })
+      yield* becomes(snoozing, "scheduled")
+      yield* Wait.queueAndWait({ snoozes: false })
+      assert.strictEqual((yield* snoozing.poll).state, "scheduled")
+    })
+  )
+
   rule("a rate-limited run holds its whole task back, and no other; no attempt is burned", () =>
     Effect.gen(function* () {
       const performed: Array<string> = []

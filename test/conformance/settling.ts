@@ -15,6 +15,7 @@ import {
   logOf,
   servedTask,
   settle,
+  settleAll,
   stored,
   waiting
 } from "./encoded.js"
@@ -32,7 +33,7 @@ export const settling: Family = (rule) => {
           progress: "{}",
           logged: 9
         }
-        assert.deepStrictEqual(yield* settle(done), [true])
+        assert.deepStrictEqual(yield* settle(done), ["Settled"])
         assert.deepStrictEqual(yield* stored(done.id), done)
         assert.deepStrictEqual(yield* claim({ now: 10 * lease }), { runs: [], nextAt: null })
       })
@@ -43,9 +44,9 @@ export const settling: Family = (rule) => {
     Effect.gen(function* () {
       const run = yield* enqueueAndClaim()
       const done = ended(run, "success", 5)
-      assert.deepStrictEqual(yield* settle(done), [true])
-      assert.deepStrictEqual(yield* settle(ended(run, "failure", 6)), [false])
-      assert.deepStrictEqual(yield* settle(waiting(run, 0, 6)), [false])
+      assert.deepStrictEqual(yield* settle(done), ["Settled"])
+      assert.deepStrictEqual(yield* settle(ended(run, "failure", 6)), ["Lost"])
+      assert.deepStrictEqual(yield* settle(waiting(run, 0, 6)), ["Lost"])
       assert.deepStrictEqual(yield* stored(run.id), done)
     })
   )
@@ -53,26 +54,25 @@ export const settling: Family = (rule) => {
   rule("of two settlements of one claim in one call the first counts", () =>
     Effect.gen(function* () {
       const run = yield* enqueueAndClaim()
-      assert.deepStrictEqual(yield* settle(ended(run, "success", 5), ended(run, "failure", 6)), [true, false])
+      assert.deepStrictEqual(yield* settle(ended(run, "success", 5), ended(run, "failure", 6)), ["Settled", "Lost"])
       assert.strictEqual((yield* stored(run.id)).state, "success")
     })
   )
 
   rule("the holder of an older claim is refused and writes nothing: no record, no line, no hold, no freed key", () =>
     Effect.gen(function* () {
-      const broker = yield* Broker.Broker
       const stale = yield* enqueueAndClaim(keyed("k"))
       const { runs } = yield* claim({ consumer: "B", now: lease })
       const current = runs[0]!.run
-      const late = { logs: [line(stale.id, 0)], holdTaskUntil: 1e9 }
+      const late = { logs: [line(stale.id, 0)], now: lease + 1, holdTaskUntil: 1e9 }
       const other = yield* enqueueOne({ createdAt: lease })
-      assert.deepStrictEqual(yield* broker.settle([{ ...late, run: ended(stale, "failure", lease + 1) }]), [false])
-      assert.deepStrictEqual(yield* broker.settle([{ ...late, run: waiting(stale, 0, lease + 1) }]), [false])
+      assert.deepStrictEqual(yield* settleAll([{ ...late, run: ended(stale, "failure", lease + 1) }]), ["Lost"])
+      assert.deepStrictEqual(yield* settleAll([{ ...late, run: waiting(stale, 0, lease + 1) }]), ["Lost"])
       assert.deepStrictEqual(yield* stored(stale.id), current)
       assert.deepStrictEqual(yield* logOf(stale.id), [])
       assert.strictEqual((yield* askFor("k", lease + 1))._tag, "Existing")
       assert.strictEqual((yield* claim({ now: lease + 2 })).runs[0]!.run.id, other.id)
-      assert.deepStrictEqual(yield* settle(ended(current, "success", lease + 3)), [true])
+      assert.deepStrictEqual(yield* settle(ended(current, "success", lease + 3)), ["Settled"])
     })
   )
 
@@ -86,7 +86,7 @@ export const settling: Family = (rule) => {
         const answers = yield* Effect.all([settle(ended(stale, "failure", lease)), other.run(settle(done))], {
           concurrency: "unbounded"
         })
-        assert.deepStrictEqual(answers, [[false], [true]])
+        assert.deepStrictEqual(answers, [["Lost"], ["Settled"]])
         assert.deepStrictEqual(yield* stored(stale.id), done)
       }
     })
@@ -99,7 +99,7 @@ export const settling: Family = (rule) => {
       yield* broker.cancel({ ids: [cancelled!.id], reason: "", now: 1 })
       const unknown = yield* encoded()
       const runs = [queued!, scheduled!, cancelled!, unknown].map((run) => ended(run, "success", 2))
-      assert.deepStrictEqual(yield* settle(...runs), [false, false, false, false])
+      assert.deepStrictEqual(yield* settle(...runs), ["Lost", "Lost", "Lost", "Lost"])
       const store = yield* Store.Store
       assert.deepStrictEqual(yield* store.counts({}), { queued: 1, scheduled: 1, cancelled: 1 })
     })
@@ -112,18 +112,42 @@ export const settling: Family = (rule) => {
       const [a, b, c] = runs.map(({ run }) => run)
       yield* settle(ended(b!, "success", 1))
       const answers = yield* settle(ended(a!, "success", 2), ended(b!, "failure", 2), waiting(c!, 9_000, 2))
-      assert.deepStrictEqual(answers, [true, false, true])
+      assert.deepStrictEqual(answers, ["Settled", "Lost", "Settled"])
       const store = yield* Store.Store
       assert.deepStrictEqual(yield* store.counts({}), { success: 2, scheduled: 1 })
     })
   )
 
-  rule("the lines that come with a settlement are stored with it", () =>
+  rule("a run that somebody cancelled is not performed again, but ends as cancelled", () =>
+    Effect.gen(function* () {
+      const broker = yield* Broker.Broker
+      const run = yield* enqueueAndClaim(keyed("k"))
+      yield* broker.cancel({ ids: [run.id], reason: "not needed", now: 3 })
+      const again = waiting(run, 9_000, 5)
+      const record = Broker.cancelled(again, "not needed", 5)
+      const answers = yield* broker.settle([{ run: again, logs: [], now: 5, holdTaskUntil: null }])
+      assert.deepStrictEqual(answers, [{ _tag: "Cancelled", run: record }])
+      assert.deepStrictEqual(yield* stored(run.id), record)
+      assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null })
+      assert.strictEqual((yield* askFor("k", 6))._tag, "Queued")
+    })
+  )
+
+  rule("a run that ends by itself after somebody cancelled it ends as it did", () =>
     Effect.gen(function* () {
       const broker = yield* Broker.Broker
       const run = yield* enqueueAndClaim()
+      yield* broker.cancel({ ids: [run.id], reason: "not needed", now: 3 })
+      assert.deepStrictEqual(yield* settle(ended(run, "success", 5)), ["Settled"])
+      assert.strictEqual((yield* stored(run.id)).state, "success")
+    })
+  )
+
+  rule("the lines that come with a settlement are stored with it", () =>
+    Effect.gen(function* () {
+      const run = yield* enqueueAndClaim()
       const logs = [line(run.id, 0), line(run.id, 1)]
-      yield* broker.settle([{ run: { ...waiting(run, 0, 5), logged: 2 }, logs, holdTaskUntil: null }])
+      yield* settleAll([{ run: { ...waiting(run, 0, 5), logged: 2 }, logs, now: 5, holdTaskUntil: null }])
       assert.deepStrictEqual(yield* logOf(run.id), logs)
       assert.strictEqual((yield* claim({ now: 6 })).runs[0]!.run.logged, 2)
     })

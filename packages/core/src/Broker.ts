@@ -116,9 +116,22 @@ export interface ClaimRef {
  */
 export interface Settlement {
   readonly run: EncodedRun
+  readonly now: number
   readonly logs: ReadonlyArray<LogLine>
   readonly holdTaskUntil: number | null
 }
+
+/**
+ * What became of a settlement: it was written; the claim was no longer held, and nothing was written; or the run, which was
+ * to be performed again, had been cancelled meanwhile, and has ended as the record given here.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Settled =
+  | { readonly _tag: "Settled" }
+  | { readonly _tag: "Lost" }
+  | { readonly _tag: "Cancelled"; readonly run: EncodedRun }
 
 /**
  * A sign of life of a consumer for claims that it holds.
@@ -218,11 +231,12 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
     readonly claim: (request: ClaimRequest) => Effect.Effect<Claimed, BackendError>
 
     /**
-     * Ends claims. Each is written exactly when its fence is still the run's newest; the answer says so, in order. A final
+     * Ends claims. Each is written exactly when its fence is still the run's newest; the answers say so, in order. A final
      * run leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or
-     * kept as the record says.
+     * kept as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as
+     * `cancelled`.
      */
-    readonly settle: (settlements: ReadonlyArray<Settlement>) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
+    readonly settle: (settlements: ReadonlyArray<Settlement>) => Effect.Effect<ReadonlyArray<Settled>, BackendError>
 
     /** Extends leases, stores progress, and tells which claims are lost and which runs are to be cancelled. */
     readonly extend: (extension: Extension) => Effect.Effect<Extended, BackendError>
@@ -241,3 +255,18 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
     readonly signals: Effect.Effect<Queue.Dequeue<Signal>, never, Scope.Scope>
   }
 >() {}
+
+/**
+ * The record of a run that is cancelled while no consumer performs it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const cancelled = (run: EncodedRun, reason: string, now: number): EncodedRun => ({
+  ...run,
+  state: "cancelled",
+  endedAt: now,
+  consumer: null,
+  leaseUntil: null,
+  outcome: JSON.stringify({ _tag: "Cancelled", reason })
+})

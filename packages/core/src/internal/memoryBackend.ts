@@ -1,17 +1,19 @@
 import { Clock, Duration, Effect, Either, Option, PubSub } from "effect"
-import type {
-  Broker,
-  CancelResult,
-  Claimed,
-  ClaimedRun,
-  ClaimRef,
-  ClaimRequest,
-  Enqueued,
-  Extended,
-  Extension,
-  ServedTask,
-  Settlement,
-  Signal
+import {
+  type Broker,
+  type CancelResult,
+  type Claimed,
+  type ClaimedRun,
+  type ClaimRef,
+  type ClaimRequest,
+  cancelled,
+  type Enqueued,
+  type Extended,
+  type Extension,
+  type ServedTask,
+  type Settled,
+  type Settlement,
+  type Signal
 } from "../Broker.js"
 import type { ConsumerRecord, CountQuery, LogLine, RunQuery, Store } from "../Store.js"
 import { IdempotencyConflict } from "../TaskError.js"
@@ -245,10 +247,13 @@ class Memory {
     return entry !== undefined && entry.run.state === "running" && entry.run.fence === ref.fence ? entry : undefined
   }
 
-  settle({ holdTaskUntil, logs, run }: Settlement): boolean {
-    if (this.claimOf(run) === undefined) {
-      return false
+  settle({ holdTaskUntil, logs, now, run: wished }: Settlement): Settled {
+    const entry = this.claimOf(wished)
+    if (entry === undefined) {
+      return lost
     }
+    const isCancelled = entry.cancelReason !== null && !isFinal(wished.state)
+    const run = isCancelled ? cancelled(wished, entry.cancelReason ?? "", now) : wished
     this.running.get(run.task)?.delete(run.id)
     this.appendLogs(logs)
     if (isFinal(run.state)) {
@@ -260,7 +265,7 @@ class Memory {
     if (holdTaskUntil !== null) {
       this.holds.set(run.task, Math.max(holdTaskUntil, this.holds.get(run.task) ?? 0))
     }
-    return true
+    return isCancelled ? { _tag: "Cancelled", run } : settled
   }
 
   /** Moves an ended run to the history, of which the newest `keepEnded` stay. */
@@ -322,8 +327,7 @@ class Memory {
       return { _tag: "Requested" }
     }
     const previous = entry.run.state === "scheduled" ? "scheduled" : "queued"
-    const outcome = JSON.stringify({ _tag: "Cancelled", reason })
-    const run: EncodedRun = { ...entry.run, state: "cancelled", endedAt: now, outcome }
+    const run = cancelled(entry.run, reason, now)
     this.entries.delete(id)
     this.remember(run)
     return { _tag: "Cancelled", run, previous }
@@ -385,6 +389,13 @@ const matches = (query: RunQuery, run: EncodedRun): boolean =>
   (query.createdTo === undefined || run.createdAt < query.createdTo) &&
   (query.before === undefined || run.id < query.before)
 
+const settled: Settled = { _tag: "Settled" }
+const lost: Settled = { _tag: "Lost" }
+
+/** The record that a settlement has led to, if any. */
+const writtenAs = (result: Settled, run: EncodedRun): ReadonlyArray<EncodedRun> =>
+  result._tag === "Lost" ? [] : [result._tag === "Cancelled" ? result.run : run]
+
 const ended = (runs: ReadonlyArray<EncodedRun>): ReadonlyArray<RunId> =>
   runs.filter((run) => isFinal(run.state)).map((run) => run.id)
 
@@ -409,9 +420,9 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
     settle: (settlements) =>
       Effect.sync(() => {
         const results = settlements.map((settlement) => memory.settle(settlement))
-        const settled = settlements.filter((_, i) => results[i]).map(({ run }) => run)
-        const ids = ended(settled)
-        if (ids.length < settled.length || settled.some((run) => memory.atLimit.delete(run.task))) {
+        const written = settlements.flatMap(({ run }, i) => writtenAs(results[i]!, run))
+        const ids = ended(written)
+        if (ids.length < written.length || written.some((run) => memory.atLimit.delete(run.task))) {
           signal({ _tag: "Work" })
         }
         signalEnded(ids)

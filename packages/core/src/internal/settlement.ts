@@ -151,5 +151,6 @@ export const afterCrash = (
   crashed: { readonly consumer: string; readonly startedAt: number }
 ): EncodedRun => {
   const attempt = attemptOf(run, run.startedAt ?? crashed.startedAt, { _tag: "Crashed" })
-  return { ...run, ledger: withAttempt(run, { ...attempt, ...crashed }) }
+  const { consumer, startedAt } = crashed
+  return { ...run, ledger: withAttempt(run, { ...attempt, consumer, startedAt }) }
 }

@@ -1,4 +1,4 @@
-import type { Broker, Enqueued, Settlement } from "@effect-tasks/core/Broker"
+import type { Broker, Enqueued, Settled, Settlement } from "@effect-tasks/core/Broker"
 import type { IdempotencyConflict } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
@@ -36,7 +36,7 @@ const makeEnqueue = ({ database, records, signals, tables }: Parts) => {
 
 const makeSettle = ({ database, records, signals, tables }: Parts, isLimited: (task: string) => boolean) => {
   const settle = Settle.makeSettle(tables, records)
-  return Batched.make<Settlement, ReadonlyArray<boolean>, never>({
+  return Batched.make<Settlement, ReadonlyArray<Settled>, never>({
     database,
     operation: "settle",
     perform: (run, groups) =>
@@ -49,11 +49,11 @@ const makeSettle = ({ database, records, signals, tables }: Parts, isLimited: (t
       }),
     committed: (groups, answers) => {
       const results = answers.flatMap((answer) => (Exit.isSuccess(answer) ? answer.value : []))
-      const settled = groups.flat().flatMap(({ run }, i) => (results[i] ? [run] : []))
-      if (settled.some((run) => !isFinal(run.state) || isLimited(run.task))) {
+      const written = groups.flat().flatMap(({ run }, i) => Settle.writtenAs(results[i], run))
+      if (written.some((run) => !isFinal(run.state) || isLimited(run.task))) {
         signals.send({ _tag: "Work" })
       }
-      signals.ended(settled.flatMap((run) => (isFinal(run.state) ? [run.id] : [])))
+      signals.ended(written.flatMap((run) => (isFinal(run.state) ? [run.id] : [])))
     }
   })
 }

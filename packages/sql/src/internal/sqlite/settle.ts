@@ -1,5 +1,12 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { CancelResult, Extended, Extension, Settlement } from "@effect-tasks/core/Broker"
+import {
+  type CancelResult,
+  cancelled,
+  type Extended,
+  type Extension,
+  type Settled,
+  type Settlement
+} from "@effect-tasks/core/Broker"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { Effect } from "effect"
@@ -12,13 +19,31 @@ interface Claim {
   readonly rowid: number
   readonly id: string
   readonly fence: number
+  readonly cancel_reason: string | null
 }
+
+const settled: Settled = { _tag: "Settled" }
+const lost: Settled = { _tag: "Lost" }
+
+/** What becomes of a settlement under the claim that is in force. A run that was to come back may have been cancelled. */
+const settleUnder = ({ now, run }: Settlement, claim: Claim | undefined): Settled => {
+  if (claim === undefined) {
+    return lost
+  }
+  return claim.cancel_reason === null || isFinal(run.state)
+    ? settled
+    : { _tag: "Cancelled", run: cancelled(run, claim.cancel_reason, now) }
+}
+
+/** The record that a settlement has led to, if any. */
+export const writtenAs = (result: Settled | undefined, run: TaskRun.Encoded): ReadonlyArray<TaskRun.Encoded> =>
+  result === undefined || result._tag === "Lost" ? [] : [result._tag === "Cancelled" ? result.run : run]
 
 /** Makes the part of a transaction that ends claims; the answers stand in the order of the settlements. */
 export const makeSettle = (t: Tables, records: Records) => {
   const queue = insertQueue(t.queue)
   // Whatever comes next, the row of the claim goes: into the history, or back into the queue as a new one.
-  const findClaims = `SELECT run.rowid AS rowid, run.id AS id, run.fence AS fence
+  const findClaims = `SELECT run.rowid AS rowid, run.id AS id, run.fence AS fence, run.cancel_reason AS cancel_reason
 FROM json_each(:claims) AS claim CROSS JOIN ${t.queue} AS run
 WHERE run.id = claim.value ->> 0 AND run.fence = claim.value ->> 1 AND run.state = 'running'`
   const endClaims = `DELETE FROM ${t.queue} WHERE rowid IN (SELECT value FROM json_each(:rows))`
@@ -29,33 +54,38 @@ ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coa
   return Effect.fnUntraced(function* (
     run: Run,
     settlements: ReadonlyArray<Settlement>
-  ): Effect.fn.Return<ReadonlyArray<boolean>, SqlError> {
+  ): Effect.fn.Return<ReadonlyArray<Settled>, SqlError> {
     const claims = JSON.stringify(settlements.map(({ run }) => [run.id, run.fence]))
-    const held = new Map<string, number>()
-    const rows: Array<number> = []
-    for (const { fence, id, rowid } of yield* run<Claim>(findClaims, [{ claims }])) {
-      held.set(id, fence)
-      rows.push(rowid)
+    const held = new Map<string, Claim>()
+    for (const claim of yield* run<Claim>(findClaims, [{ claims }])) {
+      held.set(claim.id, claim)
     }
-    if (rows.length > 0) {
-      yield* run(endClaims, [{ rows: JSON.stringify(rows) }])
+    if (held.size > 0) {
+      yield* run(endClaims, [{ rows: JSON.stringify(Array.from(held.values(), ({ rowid }) => rowid)) }])
     }
-    // of two settlements of one claim the first counts
-    const results = settlements.map(({ run }) => held.get(run.id) === run.fence && held.delete(run.id))
-    const settled = settlements.filter((_, i) => results[i])
-    const ended = settled.flatMap(({ run }) => (isFinal(run.state) ? [run] : []))
+    const results = settlements.map((settlement) => {
+      const claim = held.get(settlement.run.id)
+      const isHeld = claim?.fence === settlement.run.fence
+      // of two settlements of one claim the first counts
+      return settleUnder(settlement, isHeld && held.delete(settlement.run.id) ? claim : undefined)
+    })
+    const written = settlements.flatMap(({ run }, i) => writtenAs(results[i], run))
+    const ended = written.filter(({ state }) => isFinal(state))
     if (ended.length > 0) {
       yield* records.remember(run, ended)
     }
-    if (ended.length < settled.length) {
-      const again = settled.flatMap(({ run }) => (isFinal(run.state) ? [] : [run]))
-      yield* queue(run, again)
+    if (ended.length < written.length) {
+      yield* queue(
+        run,
+        written.filter(({ state }) => !isFinal(state))
+      )
     }
-    const logs = settled.flatMap(({ logs }) => logs)
+    const settledOnes = settlements.filter((_, i) => results[i]?._tag !== "Lost")
+    const logs = settledOnes.flatMap(({ logs }) => logs)
     if (logs.length > 0) {
       yield* records.appendLogs(run, logs)
     }
-    const holds = settled.flatMap(({ holdTaskUntil, run }) =>
+    const holds = settledOnes.flatMap(({ holdTaskUntil, run }) =>
       holdTaskUntil === null ? [] : [[run.task, holdTaskUntil]]
     )
     if (holds.length > 0) {
@@ -112,12 +142,11 @@ RETURNING id`
     for (const row of yield* run<{ readonly id: string }>(findEnded, [{ ids }])) {
       results.set(row.id, { _tag: "Ended" })
     }
-    const outcome = JSON.stringify({ _tag: "Cancelled", reason })
     for (const waiting of (yield* run.values<RunRow>(endWaiting, [{ ids }])).map(toRun)) {
-      const cancelled: TaskRun.Encoded = { ...waiting, state: "cancelled", endedAt: now, outcome }
+      const record = cancelled(waiting, reason, now)
       const previous = waiting.state === "scheduled" ? "scheduled" : "queued"
-      ended.push(cancelled)
-      results.set(waiting.id, { _tag: "Cancelled", run: cancelled, previous })
+      ended.push(record)
+      results.set(waiting.id, { _tag: "Cancelled", run: record, previous })
     }
     for (const row of yield* run<{ readonly id: string }>(askRunning, [{ ids, reason }])) {
       results.set(row.id, { _tag: "Requested" })
