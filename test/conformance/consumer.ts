@@ -1,8 +1,8 @@
 import { assert } from "@effect/vitest"
 import { type Broker, Store, Task, TaskConsumer, TaskError, TaskGroup } from "@effect-tasks/core"
-import { Deferred, Effect, Schema } from "effect"
+import { Deferred, Effect, Schedule, Schema } from "effect"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
-import { becomes, eventuallySync } from "./observing.js"
+import { becomes, eventuallySync, Oops } from "./observing.js"
 
 const Work = Task.make("Work", { payload: { n: Schema.Number } })
 const Other = Task.make("Other")
@@ -81,6 +81,23 @@ export const consumer: Family = (rule) => {
       )
       yield* work(20)
       yield* eventuallySync(() => assert.strictEqual(started.length, 20))
+    })
+  )
+
+  rule("however much there is to do, the timers of the process have their turn", () =>
+    Effect.gen(function* () {
+      const Retried = Task.make("Retried", { error: Oops, retry: Schedule.recurs(500) })
+      yield* serve(TaskGroup.make(Work, Retried), { Work: () => Effect.void, Retried: () => new Oops({ code: 1 }) })
+      let turns = 0
+      yield* Effect.acquireRelease(
+        Effect.sync(() => setInterval(() => turns++, 1)),
+        (timer) => Effect.sync(() => clearInterval(timer))
+      )
+      const retried = yield* Retried.queue()
+      const runs = yield* work(2_000)
+      yield* Effect.forEach(runs, (run) => run.await, { concurrency: "unbounded", discard: true })
+      yield* Effect.exit(retried.await)
+      assert.isAbove(turns, 10)
     })
   )
 

@@ -117,17 +117,18 @@ export const delivery: Family = (rule) => {
     })
   )
 
-  rule("a handler knows how often its run has crashed, and a crash is no attempt", () =>
+  rule("a run may crash as often as its task allows; its handler knows how often, and a crash is no attempt", () =>
     Effect.gen(function* () {
+      const Frail = Task.make("Frail", { maxCrashes: 2 })
       const seen: Array<readonly [number, number]> = []
-      yield* Work.queue()
-      yield* crash(Work, "dead 1")
+      yield* Frail.queue()
+      yield* crash(Frail, "dead 1")
       yield* advance("3 seconds")
-      yield* crash(Work, "dead 2")
+      yield* crash(Frail, "dead 2")
       yield* serve(
-        TaskGroup.make(Work),
+        TaskGroup.make(Frail),
         {
-          Work: () => Effect.map(CurrentRun.CurrentRun, ({ attempt, crashes }) => void seen.push([attempt, crashes]))
+          Frail: () => Effect.map(CurrentRun.CurrentRun, ({ attempt, crashes }) => void seen.push([attempt, crashes]))
         },
         short
       )
@@ -297,33 +298,41 @@ export const delivery: Family = (rule) => {
     })
   )
 
-  rule("of two holders of a run only the newer one's result is written and told of", () =>
-    Effect.gen(function* () {
-      const release = yield* Deferred.make<void>()
-      // a process that has lost touch: it cannot extend, and its handler cannot be stopped
-      const Value = Task.make("Value")
-      const failure = new TaskError.BackendError({ backend: "test", operation: "extend", transient: true })
-      const old = yield* openProcessWith({ broker: (broker) => ({ ...givingOnce(broker), extend: () => failure }) })
-      const events = yield* old.run(recordEvents)
-      yield* old.run(
-        serve(
-          TaskGroup.make(Value),
-          { Value: () => Effect.uninterruptible(Deferred.await(release)) },
-          { ...short, name: "old" }
+  const lostTouch = {
+    "that knows it, but cannot be stopped": new TaskError.BackendError({
+      backend: "test",
+      operation: "extend",
+      transient: true
+    }),
+    "that does not know it": Effect.succeed({ lost: [], cancelled: [] })
+  }
+  for (const [how, answer] of Object.entries(lostTouch)) {
+    rule(`a holder of a lost claim ${how} writes nothing and tells of nothing; the new holder's result stands`, () =>
+      Effect.gen(function* () {
+        const release = yield* Deferred.make<void>()
+        const Value = Task.make("Value")
+        const old = yield* openProcessWith({ broker: (broker) => ({ ...givingOnce(broker), extend: () => answer }) })
+        const events = yield* old.run(recordEvents)
+        yield* old.run(
+          serve(
+            TaskGroup.make(Value),
+            { Value: () => Effect.uninterruptible(Deferred.await(release)) },
+            { ...short, name: "old" }
+          )
         )
-      )
-      const run = yield* Value.queue()
-      yield* becomes(run, "running")
-      yield* serve(TaskGroup.make(Value), { Value: () => Effect.void }, { ...short, name: "new" })
-      yield* advance("4 seconds")
-      const record = yield* becomes(run, "success")
-      yield* Deferred.succeed(release, undefined)
-      yield* quiet
-      assert.deepStrictEqual(yield* run.poll, record)
-      assert.isTrue(record.consumer?.startsWith("new"))
-      assert.deepStrictEqual(statesOf(events, run.id), ["running"])
-    })
-  )
+        const run = yield* Value.queue()
+        yield* becomes(run, "running")
+        yield* serve(TaskGroup.make(Value), { Value: () => Effect.void }, { ...short, name: "new" })
+        yield* advance("4 seconds")
+        const record = yield* becomes(run, "success")
+        yield* Deferred.succeed(release, undefined)
+        yield* quiet
+        assert.deepStrictEqual(yield* run.poll, record)
+        assert.isTrue(record.consumer?.startsWith("new"))
+        assert.deepStrictEqual(statesOf(events, run.id), ["running"])
+      })
+    )
+  }
 
   rule("the log of a run goes on after a crash, and no line is lost", () =>
     Effect.gen(function* () {

@@ -1,4 +1,4 @@
-import { Duration, Effect } from "effect"
+import { Clock, Duration, Effect } from "effect"
 import type { ServedTask } from "../Broker.js"
 import { BackendError } from "../TaskError.js"
 import type { State } from "./consumerState.js"
@@ -19,14 +19,28 @@ export const loop = (state: State): Effect.Effect<void> =>
         maxConcurrency: definition.maxConcurrency ?? null
       })
     )
-    const once = Effect.retry(claim(state, tasks), { schedule: outage.backoff, while: () => !state.stopping })
+    const once = outage.retryWhile(claim(state, tasks), () => !state.stopping)
+    let claims = 0
     return Effect.whileLoop({
       while: () => !state.stopping,
       body: () =>
-        Effect.matchEffect(once, { onFailure: () => Effect.void, onSuccess: (claimed) => pause(state, claimed) }),
+        Effect.zipRight(
+          ++claims % claimsPerTurn === 0 ? turn : Effect.void,
+          Effect.matchEffect(once, { onFailure: () => Effect.void, onSuccess: (claimed) => pause(state, claimed) })
+        ),
       step: () => {}
     })
   })
+
+/**
+ * How often the loop lets the process have its turn. Where backend and handlers need no input or output, Effect's scheduler
+ * goes on with microtasks for seconds, in which no timer, signal or socket is heard: not even this consumer's own signs of
+ * life.
+ */
+const claimsPerTurn = 32
+
+/** A turn of the event loop, whatever clock the application has. */
+const turn = Effect.withClock(Effect.sleep(Duration.zero), Clock.make())
 
 /** What a claim leaves: no free place, perhaps more runs, or none, and then when to ask again. */
 type Left =

@@ -163,14 +163,16 @@ const settle = (
   const logs = log.takeAll()
   const run = { ...decision.run, logged: log.logged, progress: inFlight.progress ?? decision.run.progress }
   const isStillHeld = () => inFlight.stop?._tag !== "LostClaim"
-  return state.broker.settle([{ run, logs, now, holdTaskUntil: decision.holdTaskUntil }]).pipe(
-    Effect.retry({ schedule: outage.backoff, while: (error) => error.transient && isStillHeld() }),
-    Effect.flatMap(([settled]) =>
-      settled === undefined || settled._tag === "Lost"
-        ? Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
-        : Effect.sync(() => tell(state, inFlight, settled._tag === "Cancelled" ? settled.run : run, now))
+  const settlement = { run, logs, now, holdTaskUntil: decision.holdTaskUntil }
+  return outage
+    .retryWhile(state.broker.settle([settlement]), (error) => error.transient && isStillHeld())
+    .pipe(
+      Effect.flatMap(([settled]) =>
+        settled === undefined || settled._tag === "Lost"
+          ? Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
+          : Effect.sync(() => tell(state, inFlight, settled._tag === "Cancelled" ? settled.run : run, now))
+      )
     )
-  )
 }
 
 const tell = (state: State, inFlight: InFlight, run: EncodedRun, at: number): void => {
