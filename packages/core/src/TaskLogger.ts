@@ -74,7 +74,7 @@ export const console: Observer = {
     const level = state === "failure" ? LogLevel.Warning : isFinal(state) ? LogLevel.Info : LogLevel.Debug
     return Effect.annotateLogs(Effect.logWithLevel(level, `${run.task} ${state}`), {
       run: run.id,
-      attempt: run.attempt,
+      attempt: isFinal(state) ? (run.attempts.at(-1)?.number ?? 0) : run.attempt + 1,
       ...took
     })
   }

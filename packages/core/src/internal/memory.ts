@@ -1,0 +1,391 @@
+import { Either, Option } from "effect"
+import {
+  type CancelResult,
+  type Claimed,
+  type ClaimedRun,
+  type ClaimRef,
+  type ClaimRequest,
+  cancelled,
+  type Enqueued,
+  type Extended,
+  type Extension,
+  type ServedTask,
+  type Settled,
+  type Settlement
+} from "../Broker.js"
+import type { ConsumerRecord, CountQuery, LogLine, RunQuery } from "../Store.js"
+import { IdempotencyConflict } from "../TaskError.js"
+import { rank } from "../TaskPriority.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
+import { isFinal, type TaskState } from "../TaskState.js"
+import * as Heap from "./heap.js"
+import type { RunId } from "./run.js"
+
+/** An unfinished run. `wasScheduled`: it waited for its due time before it was queued. */
+interface Entry {
+  run: EncodedRun
+  wasScheduled: boolean
+  cancelReason: string | null
+}
+
+/** An idempotency key: who holds it, and until when (`null` without end). */
+interface HeldKey {
+  readonly run: EncodedRun
+  readonly until: number | null
+}
+
+const laneOf = (queue: string, task: string): string => `${queue}\u0000${task}`
+const keyOf = (run: EncodedRun): string => `${run.task}\u0000${run.idempotency?.key}`
+
+const claimedSooner = (a: Entry, b: Entry): boolean => {
+  const ranks = rank(a.run.dueAt, a.run.priority) - rank(b.run.dueAt, b.run.priority)
+  return ranks < 0 || (ranks === 0 && a.run.id < b.run.id)
+}
+
+/** The state of the memory backend and its synchronous, hence atomic, operations. */
+export class Memory {
+  readonly entries = new Map<RunId, Entry>()
+  readonly lanes = new Map<string, Heap.Heap<Entry>>()
+  readonly scheduled = Heap.make<Entry>((a, b) => a.run.dueAt < b.run.dueAt)
+  readonly running = new Map<string, Map<RunId, Entry>>()
+  readonly holds = new Map<string, number>()
+  readonly keys = new Map<string, HeldKey>()
+  readonly history = new Map<RunId, EncodedRun>()
+  readonly logs = new Map<RunId, Array<LogLine>>()
+  readonly consumers = new Map<string, ConsumerRecord>()
+  readonly atLimit = new Set<string>()
+
+  readonly keepEnded: number
+
+  constructor(keepEnded: number) {
+    this.keepEnded = keepEnded
+  }
+
+  private lane(run: EncodedRun): Heap.Heap<Entry> {
+    const name = laneOf(run.queue, run.task)
+    let lane = this.lanes.get(name)
+    if (lane === undefined) {
+      lane = Heap.make(claimedSooner)
+      this.lanes.set(name, lane)
+    }
+    return lane
+  }
+
+  /** The first entry of a heap that still stands for its run; others were left behind by a change of the run. */
+  private head(heap: Heap.Heap<Entry> | undefined, state: TaskState): Entry | undefined {
+    for (let entry = heap?.peek(); heap !== undefined && entry !== undefined; entry = heap.peek()) {
+      if (entry.run.state === state && this.entries.get(entry.run.id) === entry) {
+        return entry
+      }
+      heap.pop()
+    }
+    return undefined
+  }
+
+  private wait(run: EncodedRun): void {
+    const entry: Entry = { run, wasScheduled: run.state === "scheduled", cancelReason: null }
+    this.entries.set(run.id, entry)
+    const heap = entry.wasScheduled ? this.scheduled : this.lane(run)
+    heap.push(entry)
+  }
+
+  private runningOf(task: string): Map<RunId, Entry> {
+    let running = this.running.get(task)
+    if (running === undefined) {
+      running = new Map()
+      this.running.set(task, running)
+    }
+    return running
+  }
+
+  private holder(run: EncodedRun): EncodedRun | undefined {
+    const held = this.keys.get(keyOf(run))
+    return held === undefined || (held.until !== null && held.until <= run.createdAt)
+      ? undefined
+      : (this.entries.get(held.run.id)?.run ?? this.history.get(held.run.id) ?? held.run)
+  }
+
+  enqueue(runs: ReadonlyArray<EncodedRun>): Either.Either<ReadonlyArray<Enqueued>, IdempotencyConflict> {
+    const reserved = new Map<string, EncodedRun>()
+    const results: Array<Enqueued> = []
+    for (const run of runs) {
+      const holder = run.idempotency === null ? undefined : (reserved.get(keyOf(run)) ?? this.holder(run))
+      if (run.idempotency === null || holder === undefined) {
+        if (run.idempotency !== null) {
+          reserved.set(keyOf(run), run)
+        }
+        results.push({ _tag: "Queued", run })
+      } else if (run.idempotency.onConflict === "reject") {
+        const { key } = run.idempotency
+        return Either.left(new IdempotencyConflict({ task: run.task, key, heldBy: holder.id }))
+      } else {
+        results.push({ _tag: "Existing", run: holder })
+      }
+    }
+    for (const result of results) {
+      if (result._tag === "Queued") {
+        this.wait(result.run)
+      }
+    }
+    for (const [key, run] of reserved) {
+      this.keys.set(key, { run, until: null })
+    }
+    return Either.right(results)
+  }
+
+  private promoteDue(now: number): void {
+    for (
+      let entry = this.head(this.scheduled, "scheduled");
+      entry !== undefined && entry.run.dueAt <= now;
+      entry = this.head(this.scheduled, "scheduled")
+    ) {
+      this.scheduled.pop()
+      entry.run = { ...entry.run, state: "queued" }
+      this.lane(entry.run).push(entry)
+    }
+  }
+
+  private start(entry: Entry, request: ClaimRequest): EncodedRun {
+    const { consumer, leaseUntil, now } = request
+    const { crashes, fence, state } = entry.run
+    entry.run = {
+      ...entry.run,
+      state: "running",
+      crashes: state === "running" ? crashes + 1 : crashes,
+      fence: fence + 1,
+      consumer,
+      leaseUntil,
+      startedAt: now
+    }
+    this.runningOf(entry.run.task).set(entry.run.id, entry)
+    return entry.run
+  }
+
+  private takeOver(request: ClaimRequest): Array<ClaimedRun> {
+    const taken: Array<ClaimedRun> = []
+    for (const task of request.tasks) {
+      for (const entry of this.running.get(task.name)?.values() ?? []) {
+        const { consumer, leaseUntil, queue, startedAt } = entry.run
+        if (taken.length < request.limit && leaseUntil! <= request.now && request.queues.includes(queue)) {
+          const previous = { state: "running" as const, consumer: consumer!, startedAt: startedAt! }
+          taken.push({ run: this.start(entry, request), previous })
+        }
+      }
+    }
+    return taken
+  }
+
+  private free(task: ServedTask, now: number): number {
+    if ((this.holds.get(task.name) ?? now) > now) {
+      return 0
+    }
+    if (task.maxConcurrency === null) {
+      return Number.POSITIVE_INFINITY
+    }
+    const free = Math.max(0, task.maxConcurrency - (this.running.get(task.name)?.size ?? 0))
+    if (free === 0) {
+      this.atLimit.add(task.name)
+    }
+    return free
+  }
+
+  private takeDue(request: ClaimRequest, limit: number): Array<ClaimedRun> {
+    const open = request.tasks.map((task) => ({ task, free: this.free(task, request.now) }))
+    const taken: Array<ClaimedRun> = []
+    while (taken.length < limit) {
+      let best: Entry | undefined
+      let from: { readonly task: ServedTask; free: number } | undefined
+      for (const place of open) {
+        for (const queue of place.free > 0 ? request.queues : []) {
+          const entry = this.head(this.lanes.get(laneOf(queue, place.task.name)), "queued")
+          if (entry !== undefined && (best === undefined || claimedSooner(entry, best))) {
+            best = entry
+            from = place
+          }
+        }
+      }
+      if (best === undefined || from === undefined) {
+        return taken
+      }
+      if (--from.free === 0) {
+        this.atLimit.add(from.task.name)
+      }
+      this.lane(best.run).pop()
+      const previous = { state: best.wasScheduled ? ("scheduled" as const) : ("queued" as const) }
+      taken.push({ run: this.start(best, request), previous })
+    }
+    return taken
+  }
+
+  claim(request: ClaimRequest): Claimed {
+    this.promoteDue(request.now)
+    const runs = this.takeOver(request)
+    runs.push(...this.takeDue(request, request.limit - runs.length))
+    return { runs, nextAt: this.nextAt(request) }
+  }
+
+  private nextAt(request: ClaimRequest): number | null {
+    let next = this.head(this.scheduled, "scheduled")?.run.dueAt ?? Number.POSITIVE_INFINITY
+    for (const { name } of request.tasks) {
+      const heldUntil = this.holds.get(name) ?? 0
+      if (heldUntil > request.now) {
+        next = Math.min(next, heldUntil)
+      }
+      for (const { run } of this.running.get(name)?.values() ?? []) {
+        if (run.consumer !== request.consumer && run.leaseUntil! > request.now) {
+          next = Math.min(next, run.leaseUntil!)
+        }
+      }
+    }
+    return Number.isFinite(next) ? next : null
+  }
+
+  private claimOf(ref: ClaimRef): Entry | undefined {
+    const entry = this.entries.get(ref.id)
+    return entry !== undefined && entry.run.state === "running" && entry.run.fence === ref.fence ? entry : undefined
+  }
+
+  settle({ holdTaskUntil, logs, now, run: wished }: Settlement): Settled {
+    const entry = this.claimOf(wished)
+    if (entry === undefined) {
+      return lost
+    }
+    const isCancelled = entry.cancelReason !== null && !isFinal(wished.state)
+    const run = isCancelled ? cancelled(wished, entry.cancelReason ?? "", now) : wished
+    this.running.get(run.task)?.delete(run.id)
+    this.appendLogs(logs)
+    if (isFinal(run.state)) {
+      this.entries.delete(run.id)
+      this.remember(run)
+    } else {
+      this.wait(run)
+    }
+    if (holdTaskUntil !== null) {
+      this.holds.set(run.task, Math.max(holdTaskUntil, this.holds.get(run.task) ?? 0))
+    }
+    return isCancelled ? { _tag: "Cancelled", run } : settled
+  }
+
+  /** Moves an ended run to the history, of which the newest `keepEnded` stay. */
+  remember(run: EncodedRun): void {
+    const known = this.history.get(run.id)
+    if (known !== undefined && known.fence > run.fence) {
+      return
+    }
+    this.history.set(run.id, run)
+    this.freeKey(run)
+    for (const [id, old] of this.history) {
+      if (this.history.size <= this.keepEnded) {
+        break
+      }
+      this.history.delete(id)
+      this.logs.delete(id)
+      const held = this.keys.get(keyOf(old))
+      if (held?.run.id === id && held.until !== null && held.until <= run.endedAt!) {
+        this.keys.delete(keyOf(old))
+      }
+    }
+  }
+
+  private freeKey(run: EncodedRun): void {
+    if (run.idempotency === null || this.keys.get(keyOf(run))?.run.id !== run.id) {
+      return
+    }
+    if (run.state !== "success" || run.idempotency.holdMillis === 0) {
+      this.keys.delete(keyOf(run))
+    } else if (run.idempotency.holdMillis !== null) {
+      this.keys.set(keyOf(run), { run, until: run.endedAt! + run.idempotency.holdMillis })
+    }
+  }
+
+  extend({ claims, leaseUntil }: Extension): Extended {
+    const lost: Array<RunId> = []
+    const cancelled: Array<{ readonly id: RunId; readonly reason: string }> = []
+    for (const claim of claims) {
+      const entry = this.claimOf(claim)
+      if (entry === undefined) {
+        lost.push(claim.id)
+        continue
+      }
+      entry.run = { ...entry.run, leaseUntil, progress: claim.progress ?? entry.run.progress }
+      if (entry.cancelReason !== null) {
+        cancelled.push({ id: claim.id, reason: entry.cancelReason })
+      }
+    }
+    return { lost, cancelled }
+  }
+
+  cancel(id: RunId, reason: string, now: number): CancelResult {
+    const entry = this.entries.get(id)
+    if (entry === undefined) {
+      return this.history.has(id) ? { _tag: "Ended" } : { _tag: "Unknown" }
+    }
+    if (entry.run.state === "running") {
+      entry.cancelReason = reason
+      return { _tag: "Requested" }
+    }
+    const previous = entry.run.state === "scheduled" ? "scheduled" : "queued"
+    const run = cancelled(entry.run, reason, now)
+    this.entries.delete(id)
+    this.remember(run)
+    return { _tag: "Cancelled", run, previous }
+  }
+
+  get(id: RunId): Option.Option<EncodedRun> {
+    return Option.fromNullable(this.entries.get(id)?.run ?? this.history.get(id))
+  }
+
+  *all(): Iterable<EncodedRun> {
+    for (const entry of this.entries.values()) {
+      yield entry.run
+    }
+    yield* this.history.values()
+  }
+
+  runs(query: RunQuery): ReadonlyArray<EncodedRun> {
+    const found = Array.from(this.all()).filter((run) => matches(query, run))
+    return found.sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, query.limit)
+  }
+
+  counts(query: CountQuery): { readonly [State in TaskState]?: number } {
+    const counts: { [State in TaskState]?: number } = {}
+    for (const run of this.all()) {
+      if ((query.queue ?? run.queue) === run.queue && (query.task ?? run.task) === run.task) {
+        counts[run.state] = (counts[run.state] ?? 0) + 1
+      }
+    }
+    return counts
+  }
+
+  appendLogs(lines: ReadonlyArray<LogLine>): void {
+    for (const line of lines) {
+      const log = this.logs.get(line.runId)
+      if (log === undefined) {
+        this.logs.set(line.runId, [line])
+        continue
+      }
+      let at = log.length
+      while (at > 0 && log[at - 1]!.seq > line.seq) {
+        at--
+      }
+      if (log[at - 1]?.seq !== line.seq) {
+        log.splice(at, 0, line)
+      }
+    }
+  }
+}
+
+const matches = (query: RunQuery, run: EncodedRun): boolean =>
+  (query.task === undefined || query.task === run.task) &&
+  (query.queue === undefined || query.queue === run.queue) &&
+  (query.state === undefined || query.state.includes(run.state)) &&
+  (query.tag === undefined || run.tags.includes(query.tag)) &&
+  (query.group === undefined || query.group === run.group) &&
+  (query.parentId === undefined || query.parentId === run.parentId) &&
+  (query.rootId === undefined || query.rootId === run.rootId) &&
+  (query.createdFrom === undefined || run.createdAt >= query.createdFrom) &&
+  (query.createdTo === undefined || run.createdAt < query.createdTo) &&
+  (query.before === undefined || run.id < query.before)
+
+const settled: Settled = { _tag: "Settled" }
+const lost: Settled = { _tag: "Lost" }
