@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { type Broker, Store, Task, TaskConsumer, TaskError, TaskGroup } from "@effect-tasks/core"
-import { Deferred, Effect, Schedule, Schema } from "effect"
+import { Deferred, Duration, Effect, Queue, Schedule, Schema } from "effect"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventuallySync, Oops } from "./observing.js"
 
@@ -81,6 +81,21 @@ export const consumer: Family = (rule) => {
       )
       yield* work(20)
       yield* eventuallySync(() => assert.strictEqual(started.length, 20))
+    })
+  )
+
+  rule("a consumer that misses every signal asks again after the poll interval", () =>
+    Effect.gen(function* () {
+      const deaf = yield* openProcessWith({
+        broker: (broker) => ({ ...broker, signals: Queue.unbounded(), pollInterval: Duration.seconds(5) })
+      })
+      const consumer = yield* deaf.run(serve(TaskGroup.make(Work), { Work: () => Effect.void }))
+      const [run] = yield* work(1)
+      yield* advance("4 seconds")
+      assert.strictEqual((yield* run!.poll).state, "queued")
+      yield* advance("1 second")
+      yield* becomes(run!, "success")
+      assert.isTrue(yield* consumer.ready)
     })
   )
 

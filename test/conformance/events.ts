@@ -263,6 +263,7 @@ export const events: Family = (rule) => {
   rule("observers see every event and line, a failing one harms nobody, and all are served before the end", () =>
     Effect.gen(function* () {
       const seen: Array<string> = []
+      const gate = yield* Deferred.make<void>()
       const observers: ReadonlyArray<TaskLogger.Observer> = [
         { name: "failing", onEvent: () => Effect.die("failed"), onLine: () => Effect.fail("failed") },
         {
@@ -270,10 +271,14 @@ export const events: Family = (rule) => {
           minLevel: LogLevel.Warning,
           onEvent: ({ state }) =>
             Effect.zipRight(
-              Effect.yieldNow(),
+              Deferred.await(gate),
               Effect.sync(() => seen.push(state))
             ),
-          onLine: ({ message }) => Effect.sync(() => seen.push(message))
+          onLine: ({ message }) =>
+            Effect.zipRight(
+              Effect.yieldNow(),
+              Effect.sync(() => seen.push(message))
+            )
         }
       ]
       const process = yield* openProcessWith({ observers })
@@ -283,7 +288,11 @@ export const events: Family = (rule) => {
         })
       )
       yield* process.run(Greet.queueAndWait({ name: "a" }))
-      yield* process.close
+      const closing = yield* Effect.fork(process.close)
+      yield* quiet
+      assert.deepStrictEqual(seen, [])
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(closing)
       assert.deepStrictEqual(seen, ["init", "queued", "running", "shown", "success"])
     })
   )

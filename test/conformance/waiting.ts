@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { CurrentRun, Task, TaskError, TaskGroup, TaskRun } from "@effect-tasks/core"
-import { Effect, Fiber, Schedule, Schema } from "effect"
+import { Duration, Effect, Fiber, Queue, Schedule, Schema } from "effect"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, Oops } from "./observing.js"
 
@@ -137,6 +137,23 @@ export const waiting: Family = (rule) => {
       assert.strictEqual((yield* fiber.poll)._tag, "None")
       down = false
       yield* advance("10 seconds")
+      assert.strictEqual(yield* Fiber.join(fiber), 3n)
+    })
+  )
+
+  rule("who waits and misses every signal learns of the end after the poll interval", () =>
+    Effect.gen(function* () {
+      const deaf = yield* openProcessWith({
+        broker: (broker) => ({ ...broker, signals: Queue.unbounded(), pollInterval: Duration.seconds(5) })
+      })
+      const run = yield* Sum.queue({ a: 1, b: 2 })
+      const handle = yield* deaf.run(Sum.handle(run.id))
+      const fiber = yield* Effect.fork(handle.await)
+      yield* quiet
+      yield* serve(TaskGroup.make(Sum), { Sum: add })
+      yield* becomes(run, "success")
+      assert.strictEqual((yield* fiber.poll)._tag, "None")
+      yield* advance("5 seconds")
       assert.strictEqual(yield* Fiber.join(fiber), 3n)
     })
   )
