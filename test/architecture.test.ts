@@ -39,6 +39,7 @@ const readingOrder = [
   "Broker",
   "Backend",
   "TaskLogger",
+  "TaskTransaction",
   "Batcher",
   "CurrentRun",
   "Task",

@@ -87,9 +87,10 @@ const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
         leaseUntil: now + 30_000
       }
       const start = performance.now()
-      const { runs } = yield* broker.claim(request)
+      const { runs } = yield* Broker.claim(broker, request)
       elapsed += performance.now() - start
-      yield* broker.settle(
+      yield* Broker.settle(
+        broker,
         runs.map(({ run }) => ({
           run: { ...run, state: "queued" as const, consumer: null, leaseUntil: null },
           logs: [],

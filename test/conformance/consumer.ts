@@ -38,8 +38,7 @@ const failing =
     return {
       ...broker,
       enqueue: unless("enqueue", broker.enqueue),
-      claim: unless("claim", broker.claim),
-      settle: unless("settle", broker.settle),
+      exchange: unless("exchange", broker.exchange),
       extend: unless("extend", broker.extend),
       cancel: unless("cancel", broker.cancel)
     }

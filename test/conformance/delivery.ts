@@ -21,7 +21,7 @@ const crash = (task: Task.Any, consumer: string) =>
   Effect.gen(function* () {
     const broker = yield* Broker.Broker
     const now = yield* broker.now
-    const { runs } = yield* broker.claim({
+    const { runs } = yield* Broker.claim(broker, {
       consumer,
       queues: ["default"],
       tasks: [{ name: task.name, maxConcurrency: null }],
@@ -38,10 +38,10 @@ const givingOnce = (broker: typeof Broker.Broker.Service): typeof Broker.Broker.
   let given = false
   return {
     ...broker,
-    claim: (request) =>
-      given
-        ? Effect.succeed({ runs: [], nextAt: null })
-        : Effect.tap(broker.claim(request), ({ runs }) => Effect.sync(() => (given = runs.length > 0)))
+    exchange: (exchange) =>
+      Effect.tap(broker.exchange(given ? { ...exchange, claim: null } : exchange), ({ claimed }) =>
+        Effect.sync(() => (given ||= claimed !== null && claimed.runs.length > 0))
+      )
   }
 }
 
@@ -262,8 +262,8 @@ export const delivery: Family = (rule) => {
       const process = yield* openProcessWith({
         broker: (broker) => ({
           ...broker,
-          claim: (request) =>
-            Effect.flatMap(broker.claim(request), (claimed) => (answers ? Effect.succeed(claimed) : outage))
+          exchange: (exchange) =>
+            Effect.flatMap(broker.exchange(exchange), (answer) => (answers ? Effect.succeed(answer) : outage))
         })
       })
       yield* process.run(serve(TaskGroup.make(Work), { Work: () => Effect.void }, short))
@@ -283,7 +283,8 @@ export const delivery: Family = (rule) => {
       const process = yield* openProcessWith({
         broker: (broker) => ({
           ...broker,
-          settle: (settlements) => Effect.suspend(() => (broken ? failure : broker.settle(settlements)))
+          exchange: (exchange) =>
+            Effect.suspend(() => (broken && exchange.settlements.length > 0 ? failure : broker.exchange(exchange)))
         })
       })
       let performed = 0

@@ -66,7 +66,7 @@ export const enqueueOne = (fields: Partial<TaskRun.Encoded> = {}) => Effect.map(
 /** Claims as consumer `A` of the task `T`, one run at time 0, unless it is told otherwise. */
 export const claim = ({ now = 0, ...fields }: Partial<Broker.ClaimRequest> = {}) =>
   Effect.flatMap(Broker.Broker, (broker) =>
-    broker.claim({
+    Broker.claim(broker, {
       consumer: "A",
       queues: ["default"],
       tasks: [{ name: "T", maxConcurrency: null }],
@@ -119,7 +119,7 @@ export const waiting = (run: TaskRun.Encoded, dueAt: number, at: number): TaskRu
 /** Settles claims; the kinds of the answers in order. */
 export const settleAll = (settlements: ReadonlyArray<Broker.Settlement>) =>
   Effect.flatMap(Broker.Broker, (broker) =>
-    Effect.map(broker.settle(settlements), (answers) => answers.map(({ _tag }) => _tag))
+    Effect.map(Broker.settle(broker, settlements), (answers) => answers.map(({ _tag }) => _tag))
   )
 
 const nowOf = (run: TaskRun.Encoded): number => run.endedAt ?? run.dueAt

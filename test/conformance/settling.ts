@@ -125,7 +125,7 @@ export const settling: Family = (rule) => {
       yield* broker.cancel({ ids: [run.id], reason: "not needed", now: 3 })
       const again = waiting(run, 9_000, 5)
       const record = Broker.cancelled(again, "not needed", 5)
-      const answers = yield* broker.settle([{ run: again, logs: [], now: 5, holdTaskUntil: null }])
+      const answers = yield* Broker.settle(broker, [{ run: again, logs: [], now: 5, holdTaskUntil: null }])
       assert.deepStrictEqual(answers, [{ _tag: "Cancelled", run: record }])
       assert.deepStrictEqual(yield* stored(run.id), record)
       assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null })

@@ -227,9 +227,13 @@ export const shutdown: Family = (rule) => {
       const process = yield* openProcessWith({
         broker: (broker) => ({
           ...broker,
-          claim: (request) => Effect.zipRight(note("claim"), broker.claim(request)),
-          settle: (settlements) =>
-            Effect.tap(broker.settle(settlements), () => note(`settled as ${settlements[0]!.run.state}`))
+          exchange: (exchange) =>
+            Effect.gen(function* () {
+              yield* exchange.claim === null ? Effect.void : note("claim")
+              const exchanged = yield* broker.exchange(exchange)
+              yield* Effect.forEach(exchange.settlements, ({ run }) => note(`settled as ${run.state}`))
+              return exchanged
+            })
         }),
         store: (store) => ({
           ...store,

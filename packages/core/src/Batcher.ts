@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import { Effect, Exit, type Scope } from "effect"
+import { Clock, Duration, Effect, Exit, type Scope } from "effect"
 
 /**
  * @since 0.1.0
@@ -26,8 +26,13 @@ interface Entry<A, B, E> {
   readonly done: (exit: Exit.Exit<B, E>) => void
 }
 
+const drainTime = Duration.seconds(10)
+const liveClock = Clock.make()
+
 /**
- * Makes a batcher whose flushes run in this scope, one at a time, and are not interrupted half way.
+ * Makes a batcher whose flushes run in this scope, one at a time, and are not interrupted half way. When the scope closes,
+ * what callers still wait for is flushed first, for up to ten seconds of real time; who comes later, or is left then, is
+ * interrupted.
  *
  * `flush` gets the items of each caller as a group and gives back an answer per group, in order; when it fails, all groups
  * of the flush fail alike. No flush takes more groups once it has `maxItems` items (default 1,000).
@@ -42,6 +47,8 @@ export const make = Effect.fnUntraced(function* <A, B, E, R>(options: {
   const maxItems = options.maxItems ?? 1_000
   let pending: Array<Entry<A, B, E>> = []
   let wake: (() => void) | undefined
+  let whenIdle: (() => void) | undefined
+  let flushing = false
   let closed = false
 
   const take = (): ReadonlyArray<Entry<A, B, E>> => {
@@ -65,14 +72,23 @@ export const make = Effect.fnUntraced(function* <A, B, E, R>(options: {
     }
   })
 
+  const noteIdle = () => {
+    if (pending.length === 0 && !flushing) {
+      whenIdle?.()
+    }
+  }
+
   const flushOnce = Effect.suspend(() => {
     const taken = take()
+    flushing = true
     return options.flush(taken.map((entry) => entry.items)).pipe(
       Effect.exit,
       Effect.map((exit) => {
         for (let i = 0; i < taken.length; i++) {
           taken[i]!.done(Exit.isFailure(exit) ? Exit.failCause(exit.cause) : exit.value[i]!)
         }
+        flushing = false
+        noteIdle()
       })
     )
   })
@@ -91,6 +107,22 @@ export const make = Effect.fnUntraced(function* <A, B, E, R>(options: {
     Effect.forkScoped
   )
 
+  const idle = Effect.async<void>((resume) => {
+    whenIdle = () => resume(Effect.void)
+    noteIdle()
+  })
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+    }).pipe(
+      Effect.zipRight(idle),
+      Effect.interruptible,
+      Effect.timeoutOption(drainTime),
+      // what is waited for is real: under a test's virtual clock the limit would never come
+      Effect.withClock(liveClock)
+    )
+  )
+
   return {
     submit: (items) =>
       Effect.async<B, E>((resume) => {
@@ -102,6 +134,7 @@ export const make = Effect.fnUntraced(function* <A, B, E, R>(options: {
         wake?.()
         return Effect.sync(() => {
           pending = pending.filter((other) => other !== entry)
+          noteIdle()
         })
       })
   }

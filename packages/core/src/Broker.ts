@@ -14,12 +14,13 @@
  *
  * @since 0.1.0
  */
-import { Context, type Duration, type Effect, type Scope } from "effect"
+import { Context, type Duration, Effect, type Scope } from "effect"
 import type * as Queue from "effect/Queue"
-import type { RunId } from "./internal/run.js"
+import type { Attempt, RunId } from "./internal/run.js"
 import type { LogLine } from "./Store.js"
 import type { BackendError, IdempotencyConflict } from "./TaskError.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
+import { isFinal } from "./TaskState.js"
 
 /**
  * What became of one run of an enqueue.
@@ -80,17 +81,16 @@ export interface Claimed {
 /**
  * A claimed run: its state is `running`, and `fence`, `consumer`, `leaseUntil` and `startedAt` are those of the new claim.
  *
- * `previous` is what it was before: `queued`; `scheduled` when it became due since; or `running`, when the lease of the
- * claim before had ended. Then `crashes` is already one higher, and `previous` tells of the attempt that crashed.
+ * `previous` is the state it was in before: `queued`; `scheduled` when it became due since; or `running`, when the lease of
+ * the claim before had ended. Then `crashes` is already one higher, and the stored ledger tells of the attempt that crashed
+ * (see `crashed`).
  *
  * @since 0.1.0
  * @category models
  */
 export interface ClaimedRun {
   readonly run: EncodedRun
-  readonly previous:
-    | { readonly state: "queued" | "scheduled" }
-    | { readonly state: "running"; readonly consumer: string; readonly startedAt: number }
+  readonly previous: "queued" | "scheduled" | "running"
 }
 
 /**
@@ -108,8 +108,8 @@ export interface ClaimRef {
  * The end of a claim: the whole new record, with the fence of the claim.
  *
  * `run.state` is a final state, or `scheduled` / `queued` when the run is to be performed again; then `dueAt` says from when
- * on. `logs` are lines that were not yet stored. With `holdTaskUntil` no run of the task is claimed before that moment
- * (`CurrentRun.rateLimited`).
+ * on. What a run was queued with (task, queue, priority, payload, tags, …) is as it was claimed. `logs` are lines that were
+ * not yet stored. With `holdTaskUntil` no run of the task is claimed before that moment (`CurrentRun.rateLimited`).
  *
  * @since 0.1.0
  * @category models
@@ -132,6 +132,39 @@ export type Settled =
   | { readonly _tag: "Settled" }
   | { readonly _tag: "Lost" }
   | { readonly _tag: "Cancelled"; readonly run: EncodedRun }
+
+/**
+ * What a consumer hands in, and what it wishes for: ends of claims, and, unless it has no place for them, new ones.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Exchange {
+  readonly settlements: ReadonlyArray<Settlement>
+  readonly claim: ClaimRequest | null
+}
+
+/**
+ * The answers to an exchange: what became of each settlement, in order, and what the claim gave.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Exchanged {
+  readonly settled: ReadonlyArray<Settled>
+  readonly claimed: Claimed | null
+}
+
+/**
+ * What to do when the transaction of the calling fiber ends.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface TransactionEnd {
+  readonly committed: () => void
+  readonly rolledBack: () => void
+}
 
 /**
  * A sign of life of a consumer for claims that it holds.
@@ -224,19 +257,17 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
     ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict>
 
     /**
-     * Claims up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has ended, then
-     * the due ones by rank (see `TaskPriority`) and id. Runs of other tasks stay for others. The cost depends neither on the
-     * history nor on runs that may not be taken.
+     * Ends claims, then makes new ones, in one commit and, where the backend can, one round trip.
+     *
+     * **Settlements.** Each is written exactly when its fence is still the run's newest; the answers say so. A final run
+     * leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or kept
+     * as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as `cancelled`.
+     *
+     * **Claim.** Takes up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has
+     * ended, then the due ones by rank (see `TaskPriority`) and id. Runs of other tasks stay for others, and so do all runs
+     * of a task that is held or at its limit. The cost depends neither on the history nor on runs that may not be taken.
      */
-    readonly claim: (request: ClaimRequest) => Effect.Effect<Claimed, BackendError>
-
-    /**
-     * Ends claims. Each is written exactly when its fence is still the run's newest; the answers say so, in order. A final
-     * run leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or
-     * kept as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as
-     * `cancelled`.
-     */
-    readonly settle: (settlements: ReadonlyArray<Settlement>) => Effect.Effect<ReadonlyArray<Settled>, BackendError>
+    readonly exchange: (exchange: Exchange) => Effect.Effect<Exchanged, BackendError>
 
     /** Extends leases, stores progress, and tells which claims are lost and which runs are to be cancelled. */
     readonly extend: (extension: Extension) => Effect.Effect<Extended, BackendError>
@@ -251,16 +282,45 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
       readonly now: number
     }) => Effect.Effect<ReadonlyArray<CancelResult>, BackendError>
 
+    /**
+     * Tells when what the calling fiber has written is durable: at once, unless the fiber is inside a transaction that this
+     * broker takes part in; then at the end of the outermost one.
+     */
+    readonly atTransactionEnd: (end: TransactionEnd) => Effect.Effect<void>
+
     /** The signals from now on. */
     readonly signals: Effect.Effect<Queue.Dequeue<Signal>, never, Scope.Scope>
   }
 >() {}
 
 /**
+ * Claims only: an exchange without settlements.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const claim = (broker: typeof Broker.Service, request: ClaimRequest): Effect.Effect<Claimed, BackendError> =>
+  Effect.map(broker.exchange({ settlements: [], claim: request }), ({ claimed }) => claimed ?? nothing)
+
+const nothing: Claimed = { runs: [], nextAt: null }
+
+/**
+ * Settles only: an exchange without a claim.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const settle = (
+  broker: typeof Broker.Service,
+  settlements: ReadonlyArray<Settlement>
+): Effect.Effect<ReadonlyArray<Settled>, BackendError> =>
+  Effect.map(broker.exchange({ settlements, claim: null }), ({ settled }) => settled)
+
+/**
  * The record of a run that is cancelled while no consumer performs it.
  *
  * @since 0.1.0
- * @category constructors
+ * @category records
  */
 export const cancelled = (run: EncodedRun, reason: string, now: number): EncodedRun => ({
   ...run,
@@ -270,3 +330,81 @@ export const cancelled = (run: EncodedRun, reason: string, now: number): Encoded
   leaseUntil: null,
   outcome: JSON.stringify({ _tag: "Cancelled", reason })
 })
+
+/**
+ * The ledger of a run whose lease has ended, with the attempt that its consumer did not survive. `run` is the record as it
+ * was before it is claimed again, at `now`.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const crashed = (run: EncodedRun, now: number): string => {
+  const attempt: Attempt = {
+    number: run.attempt + 1,
+    consumer: run.consumer ?? "",
+    startedAt: run.startedAt ?? now,
+    endedAt: now,
+    outcome: { _tag: "Crashed" }
+  }
+  // the ledger is a JSON array
+  return `${run.ledger.slice(0, -1)}${run.ledger === "[]" ? "" : ","}${JSON.stringify(attempt)}]`
+}
+
+/**
+ * What a settlement answers under the claim that is in force, if any: `null` when its fence is not the run's newest.
+ * `cancelReason` is why somebody has asked to cancel the run.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const settleUnder = (
+  { now, run }: Settlement,
+  claim: { readonly cancelReason: string | null } | null
+): Settled => {
+  if (claim === null) {
+    return lost
+  }
+  return claim.cancelReason === null || isFinal(run.state)
+    ? settled
+    : { _tag: "Cancelled", run: cancelled(run, claim.cancelReason, now) }
+}
+
+const settled: Settled = { _tag: "Settled" }
+const lost: Settled = { _tag: "Lost" }
+
+/**
+ * The record that a settlement has led to, if any.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const written = ({ run }: Settlement, answer: Settled | undefined): EncodedRun | null =>
+  answer === undefined || answer._tag === "Lost" ? null : answer._tag === "Cancelled" ? answer.run : run
+
+/**
+ * The signals that follow from settlements: `Work` when a run waits again, or when the end of one may let another of its
+ * task begin (`isLimited`), and the runs that have ended.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const signalsAfter = (
+  settlements: ReadonlyArray<Settlement>,
+  answers: ReadonlyArray<Settled>,
+  isLimited: (task: string) => boolean
+): ReadonlyArray<Signal> => {
+  const ids: Array<RunId> = []
+  let isWork = false
+  for (let i = 0; i < settlements.length; i++) {
+    const run = written(settlements[i]!, answers[i])
+    if (run !== null) {
+      isWork ||= !isFinal(run.state) || isLimited(run.task)
+      if (isFinal(run.state)) {
+        ids.push(run.id)
+      }
+    }
+  }
+  return [...(isWork ? [work] : []), ...(ids.length > 0 ? [{ _tag: "Ended" as const, ids }] : [])]
+}
+
+const work: Signal = { _tag: "Work" }

@@ -22,9 +22,12 @@ import type { Backend } from "@effect-tasks/core/Backend"
 import { Broker } from "@effect-tasks/core/Broker"
 import { Store } from "@effect-tasks/core/Store"
 import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
+import { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Layer } from "effect"
 import * as backend from "./internal/sqlite/backend.js"
+import { fromSqlError } from "./internal/sqlite/errors.js"
 import { open } from "./internal/sqlite/open.js"
+import * as Transactions from "./internal/transactions.js"
 
 /**
  * Where the tables are, and how they are used.
@@ -50,12 +53,12 @@ export interface Options {
 }
 
 /**
- * What `layer` provides: the backend, and the client of its database.
+ * What `layer` provides: the backend, its transactions, and the client of its database.
  *
  * @since 0.1.0
  * @category models
  */
-export type Provided = Backend | SqlClient.SqlClient | SqliteClient.SqliteClient
+export type Provided = Backend | TaskTransaction | SqlClient.SqlClient | SqliteClient.SqliteClient
 
 /**
  * Why the backend may not start: the file cannot be opened or the tables not be made, they are those of a later version of
@@ -70,23 +73,28 @@ const defaults = { prefix: "task_", busyTimeout: Duration.millis(50), watchInter
 
 const services = Effect.fnUntraced(function* (
   client: SqliteClient.SqliteClient,
+  transactions: Transactions.Transactions,
   options: Pick<Options, "prefix" | "watchInterval">
 ) {
   const { broker, store } = yield* backend.make({
     client,
+    transactions,
     prefix: options.prefix ?? defaults.prefix,
     watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval)
   })
-  return Context.make(Broker, broker).pipe(Context.add(Store, store))
+  return Context.make(Broker, broker).pipe(
+    Context.add(Store, store),
+    Context.add(TaskTransaction, Transactions.service(transactions, fromSqlError("transaction")))
+  )
 })
 
 const openServices = Effect.fnUntraced(function* (options: Options) {
-  const client = yield* open({
+  const { client, transactions } = yield* open({
     filename: options.filename,
     synchronous: options.synchronous ?? "normal",
     busyTimeout: Duration.decode(options.busyTimeout ?? defaults.busyTimeout)
   })
-  return Context.add(yield* services(client, options), SqliteClient.SqliteClient, client).pipe(
+  return Context.add(yield* services(client, transactions, options), SqliteClient.SqliteClient, client).pipe(
     Context.add(SqlClient.SqlClient, client)
   )
 })
@@ -138,11 +146,17 @@ export const layerConfig = (
 /**
  * The backend on a client that the application has opened itself. Its pragmas and its transactions stay as they are: set a
  * short `busy_timeout`, and note that a transaction which reads before it queues may fail while another process writes.
+ * What is queued inside `sql.withTransaction` of such a client publishes its events at once; inside `TaskTransaction.run` it
+ * does so at the commit.
  *
  * @since 0.1.0
  * @category layers
  */
 export const layerClient = (
   options: Pick<Options, "prefix" | "watchInterval"> = {}
-): Layer.Layer<Backend, StartError, SqliteClient.SqliteClient> =>
-  Layer.scopedContext(Effect.flatMap(SqliteClient.SqliteClient, (client) => services(client, options)))
+): Layer.Layer<Backend | TaskTransaction, StartError, SqliteClient.SqliteClient> =>
+  Layer.scopedContext(
+    Effect.flatMap(SqliteClient.SqliteClient, (client) =>
+      services(client, Transactions.make(client.withTransaction), options)
+    )
+  )

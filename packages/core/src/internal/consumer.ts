@@ -1,7 +1,7 @@
-import { Deferred, Effect, Fiber, Queue } from "effect"
+import { Deferred, Effect, Exit, Fiber, Queue, Scope } from "effect"
 import type { Signal } from "../Broker.js"
-import * as claiming from "./claiming.js"
 import type { Settings, State, StoppedRun } from "./consumerState.js"
+import * as exchanging from "./exchanging.js"
 import { InFlights, stop } from "./inFlight.js"
 import * as leases from "./leases.js"
 import * as presence from "./presence.js"
@@ -14,29 +14,38 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     inFlights: new InFlights(),
     wake: Effect.unsafeMakeLatch(false),
     busy: Effect.unsafeMakeLatch(false),
-    idle: Effect.unsafeMakeLatch(true),
     unsaved: Effect.unsafeMakeLatch(false),
+    stop: Effect.unsafeMakeLatch(false),
     report: { finished: 0, givenBack: [], interrupted: [] },
     stopping: false,
+    ended: [],
+    hungry: true,
+    nextAt: null,
     lostUntil: 0,
     answered: null
   }
+  const loops = yield* Effect.acquireRelease(Scope.make(), (loops, exit) => Scope.close(loops, exit))
+  const life = yield* live(state).pipe(Scope.extend(loops))
+  const gracefullyStop = yield* once(Effect.ensuring(shutDown(state, life), Scope.close(loops, Exit.void)))
+  yield* Effect.addFinalizer(() => gracefullyStop)
+  return {
+    id: state.id,
+    alive: Effect.map(life.status, (status) => status._tag !== "Done"),
+    ready: exchanging.isReady(state),
+    running: Effect.sync(() => state.inFlights.size),
+    runningOf: (task: { readonly name: string }) => Effect.sync(() => state.inFlights.sizeOf(task.name)),
+    gracefullyStop
+  }
+})
+
+/** Starts the loops; the fiber is that of the one which lasts as long as the consumer lives. */
+const live = Effect.fnUntraced(function* (state: State) {
   const signals = yield* state.broker.signals
   yield* presence.announce(state)
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(signals, 1, 1_000), react(state))))
   yield* Effect.forkScoped(leases.keep(state))
   yield* Effect.forkScoped(leases.saveReports(state))
-  const claims = yield* Effect.forkScoped(capturing(claiming.loop(state)))
-  const gracefullyStop = yield* once(shutDown(state, claims))
-  yield* Effect.addFinalizer(() => gracefullyStop)
-  return {
-    id: state.id,
-    alive: Effect.map(claims.status, (status) => status._tag !== "Done"),
-    ready: claiming.isReady(state),
-    running: Effect.sync(() => state.inFlights.size),
-    runningOf: (task: { readonly name: string }) => Effect.sync(() => state.inFlights.sizeOf(task.name)),
-    gracefullyStop
-  }
+  return yield* Effect.forkScoped(capturing(exchanging.loop(state)))
 })
 
 /** Runs at most once, in a fiber of its own, so that who asks first may be interrupted; everybody gets the one result. */
@@ -62,6 +71,7 @@ const react = (state: State) => (signals: Iterable<Signal>) =>
             stop(inFlight, { _tag: "Cancel", reason: signal.reason }, fiberId)
           }
         } else if (signal._tag !== "Ended") {
+          state.hungry = true
           state.wake.unsafeOpen()
         }
       }
@@ -70,18 +80,18 @@ const react = (state: State) => (signals: Iterable<Signal>) =>
 
 /**
  * The order of a shutdown: claiming stops; attempts finish within the grace; those left are interrupted, their finalizers
- * run, and their runs are given back or end; what does not obey is left behind.
+ * run, and their runs are given back or end; what does not obey is left behind, and its lease ends.
  */
-const shutDown = (state: State, claims: Fiber.RuntimeFiber<void>) =>
+const shutDown = (state: State, life: Fiber.RuntimeFiber<void>) =>
   Effect.gen(function* () {
     state.stopping = true
+    state.stop.unsafeOpen()
     state.wake.unsafeOpen()
-    yield* Effect.timeoutOption(Fiber.await(claims), state.cleanup)
-    yield* Fiber.interruptFork(claims)
-    yield* Effect.timeoutOption(state.idle.await, state.grace)
+    yield* Effect.timeoutOption(Fiber.await(life), state.grace)
     const fiberId = yield* Effect.fiberId
     state.inFlights.all().forEach((inFlight) => stop(inFlight, { _tag: "Shutdown" }, fiberId))
-    yield* Effect.timeoutOption(state.idle.await, state.cleanup)
+    yield* Effect.timeoutOption(Fiber.await(life), state.cleanup)
+    yield* Fiber.interruptFork(life)
     const overran = state.inFlights.all().map(({ run }): StoppedRun => ({ id: run.id, task: run.task }))
     yield* presence.leave(state)
     const report = { ...state.report, overran }

@@ -3,7 +3,7 @@ import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { Bus } from "./bus.js"
 import type { HandlerEntry } from "./definition.js"
-import type { InFlights } from "./inFlight.js"
+import type { Ended, InFlights } from "./inFlight.js"
 import type { RunId } from "./run.js"
 
 /** A run that a shutdown stopped. */
@@ -28,20 +28,26 @@ export interface Settings {
 /** What the loops of a consumer share. */
 export interface State extends Settings {
   readonly inFlights: InFlights
-  /** Opened when there may be something to claim, or a place to perform it. */
+  /** Opened when there may be something to claim, a place to perform it, or an end to hand in. */
   readonly wake: Effect.Latch
   /** Open while something is in flight. */
   readonly busy: Effect.Latch
-  /** Open while nothing is in flight. */
-  readonly idle: Effect.Latch
   /** Opened when there are log lines or progress to store. */
   readonly unsaved: Effect.Latch
+  /** Opened when the consumer begins to stop. */
+  readonly stop: Effect.Latch
   readonly report: {
     finished: number
     readonly givenBack: Array<StoppedRun>
     readonly interrupted: Array<StoppedRun>
   }
   stopping: boolean
+  /** Attempts that have ended, and are to be handed in with the next exchange. */
+  ended: Array<Ended>
+  /** Whether there may be something to claim. */
+  hungry: boolean
+  /** From when on there may be, unless a signal comes before; `null` when the broker knows of nothing. */
+  nextAt: number | null
   /** Until when runs that this consumer has lost sight of may be under a lease of its own. */
   lostUntil: number
   /** Whether the broker answered the latest claim, and when. */

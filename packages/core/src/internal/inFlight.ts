@@ -1,4 +1,5 @@
 import type { Fiber, FiberId } from "effect"
+import type { Settlement } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { HandlerEntry } from "./definition.js"
 import type { RunId } from "./run.js"
@@ -15,9 +16,14 @@ export interface InFlight {
   readonly run: EncodedRun
   readonly entry: HandlerEntry
   readonly log: RunLog
+  /** The fiber of the attempt; `null` before it begins. */
   fiber: Fiber.RuntimeFiber<void> | null
+  /** Whether the attempt takes one of the consumer's places: until its end is decided. */
+  isPerforming: boolean
   /** Why its fiber was interrupted; the first reason stands. */
   stop: StopReason | null
+  /** What the handler has settled in a transaction of its own, once that is committed. */
+  completed: Settlement | null
   /** The newest progress, and whether it has been stored. */
   progress: string | null
   progressIsStored: boolean
@@ -25,13 +31,25 @@ export interface InFlight {
   leaseUntil: number
 }
 
+/** An attempt that has ended, and what is to be written of it. */
+export interface Ended {
+  readonly inFlight: InFlight
+  readonly settlement: Settlement
+}
+
 /** The claims that a consumer holds. */
 export class InFlights {
   private readonly byId = new Map<RunId, InFlight>()
   private readonly byTask = new Map<string, number>()
+  private performingCount = 0
 
   get size(): number {
     return this.byId.size
+  }
+
+  /** How many places are taken. */
+  get performing(): number {
+    return this.performingCount
   }
 
   get(id: RunId): InFlight | undefined {
@@ -49,10 +67,18 @@ export class InFlights {
   add(inFlight: InFlight): void {
     this.byId.set(inFlight.run.id, inFlight)
     this.byTask.set(inFlight.run.task, this.sizeOf(inFlight.run.task) + 1)
+    this.performingCount += inFlight.isPerforming ? 1 : 0
+  }
+
+  /** The attempt is over; its place is free, though its end is still to be written. */
+  freePlace(inFlight: InFlight): void {
+    this.performingCount -= inFlight.isPerforming ? 1 : 0
+    inFlight.isPerforming = false
   }
 
   /** Removes a claim, unless a newer claim of this consumer on the same run stands in its place. */
   remove(inFlight: InFlight): void {
+    this.freePlace(inFlight)
     if (this.byId.get(inFlight.run.id) === inFlight) {
       this.byId.delete(inFlight.run.id)
     }

@@ -75,9 +75,15 @@ const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
   Effect.uninterruptibleMask((restore) => {
     const ids = runs.map((run) => run.id)
     bus.hold(ids)
+    const rolledBack = () => bus.release(ids, [])
     return restore(broker.enqueue(runs)).pipe(
-      Effect.tapErrorCause(() => Effect.sync(() => bus.release(ids, []))),
-      Effect.tap((results) => Effect.sync(() => bus.release(ids, bus.hasListeners ? results.flatMap(asMade) : [])))
+      Effect.tapErrorCause(() => Effect.sync(rolledBack)),
+      Effect.tap((results) =>
+        broker.atTransactionEnd({
+          committed: () => bus.release(ids, bus.hasListeners ? results.flatMap(asMade) : []),
+          rolledBack
+        })
+      )
     )
   })
 

@@ -6,12 +6,15 @@ import {
   type ClaimRef,
   type ClaimRequest,
   cancelled,
+  crashed,
   type Enqueued,
   type Extended,
   type Extension,
   type ServedTask,
   type Settled,
-  type Settlement
+  type Settlement,
+  settleUnder,
+  written
 } from "../Broker.js"
 import type { ConsumerRecord, CountQuery, LogLine, RunQuery } from "../Store.js"
 import { IdempotencyConflict } from "../TaskError.js"
@@ -147,11 +150,13 @@ export class Memory {
 
   private start(entry: Entry, request: ClaimRequest): EncodedRun {
     const { consumer, leaseUntil, now } = request
-    const { crashes, fence, state } = entry.run
+    const { crashes, fence, ledger, state } = entry.run
+    const isTakenOver = state === "running"
     entry.run = {
       ...entry.run,
       state: "running",
-      crashes: state === "running" ? crashes + 1 : crashes,
+      crashes: isTakenOver ? crashes + 1 : crashes,
+      ledger: isTakenOver ? crashed(entry.run, now) : ledger,
       fence: fence + 1,
       consumer,
       leaseUntil,
@@ -164,19 +169,25 @@ export class Memory {
   private takeOver(request: ClaimRequest): Array<ClaimedRun> {
     const taken: Array<ClaimedRun> = []
     for (const task of request.tasks) {
+      if (this.isHeld(task, request.now)) {
+        continue
+      }
       for (const entry of this.running.get(task.name)?.values() ?? []) {
-        const { consumer, leaseUntil, queue, startedAt } = entry.run
+        const { leaseUntil, queue } = entry.run
         if (taken.length < request.limit && leaseUntil! <= request.now && request.queues.includes(queue)) {
-          const previous = { state: "running" as const, consumer: consumer!, startedAt: startedAt! }
-          taken.push({ run: this.start(entry, request), previous })
+          taken.push({ run: this.start(entry, request), previous: "running" })
         }
       }
     }
     return taken
   }
 
+  private isHeld(task: ServedTask, now: number): boolean {
+    return (this.holds.get(task.name) ?? now) > now
+  }
+
   private free(task: ServedTask, now: number): number {
-    if ((this.holds.get(task.name) ?? now) > now) {
+    if (this.isHeld(task, now)) {
       return 0
     }
     if (task.maxConcurrency === null) {
@@ -211,8 +222,7 @@ export class Memory {
         this.atLimit.add(from.task.name)
       }
       this.lane(best.run).pop()
-      const previous = { state: best.wasScheduled ? ("scheduled" as const) : ("queued" as const) }
-      taken.push({ run: this.start(best, request), previous })
+      taken.push({ run: this.start(best, request), previous: best.wasScheduled ? "scheduled" : "queued" })
     }
     return taken
   }
@@ -245,13 +255,14 @@ export class Memory {
     return entry !== undefined && entry.run.state === "running" && entry.run.fence === ref.fence ? entry : undefined
   }
 
-  settle({ holdTaskUntil, logs, now, run: wished }: Settlement): Settled {
-    const entry = this.claimOf(wished)
-    if (entry === undefined) {
-      return lost
+  settle(settlement: Settlement): Settled {
+    const { holdTaskUntil, logs } = settlement
+    const entry = this.claimOf(settlement.run)
+    const answer = settleUnder(settlement, entry ?? null)
+    const run = written(settlement, answer)
+    if (run === null) {
+      return answer
     }
-    const isCancelled = entry.cancelReason !== null && !isFinal(wished.state)
-    const run = isCancelled ? cancelled(wished, entry.cancelReason ?? "", now) : wished
     this.running.get(run.task)?.delete(run.id)
     this.appendLogs(logs)
     if (isFinal(run.state)) {
@@ -263,7 +274,7 @@ export class Memory {
     if (holdTaskUntil !== null) {
       this.holds.set(run.task, Math.max(holdTaskUntil, this.holds.get(run.task) ?? 0))
     }
-    return isCancelled ? { _tag: "Cancelled", run } : settled
+    return answer
   }
 
   /** Moves an ended run to the history, of which the newest `keepEnded` stay. */
@@ -386,6 +397,3 @@ const matches = (query: RunQuery, run: EncodedRun): boolean =>
   (query.createdFrom === undefined || run.createdAt >= query.createdFrom) &&
   (query.createdTo === undefined || run.createdAt < query.createdTo) &&
   (query.before === undefined || run.id < query.before)
-
-const settled: Settled = { _tag: "Settled" }
-const lost: Settled = { _tag: "Lost" }

@@ -1,14 +1,10 @@
 import { Clock, Duration, Effect, PubSub } from "effect"
-import type { Broker, Settled, Signal } from "../Broker.js"
+import { type Broker, type Signal, signalsAfter } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import { Memory } from "./memory.js"
 import type { RunId } from "./run.js"
-
-/** The record that a settlement has led to, if any. */
-const writtenAs = (result: Settled, run: EncodedRun): ReadonlyArray<EncodedRun> =>
-  result._tag === "Lost" ? [] : [result._tag === "Cancelled" ? result.run : run]
 
 const ended = (runs: ReadonlyArray<EncodedRun>): ReadonlyArray<RunId> =>
   runs.filter((run) => isFinal(run.state)).map((run) => run.id)
@@ -30,17 +26,11 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
         signal({ _tag: "Work" })
         return results
       }),
-    claim: (request) => Effect.sync(() => memory.claim(request)),
-    settle: (settlements) =>
+    exchange: ({ claim, settlements }) =>
       Effect.sync(() => {
-        const results = settlements.map((settlement) => memory.settle(settlement))
-        const written = settlements.flatMap(({ run }, i) => writtenAs(results[i]!, run))
-        const ids = ended(written)
-        if (ids.length < written.length || written.some((run) => memory.atLimit.delete(run.task))) {
-          signal({ _tag: "Work" })
-        }
-        signalEnded(ids)
-        return results
+        const settled = settlements.map((settlement) => memory.settle(settlement))
+        signalsAfter(settlements, settled, (task) => memory.atLimit.delete(task)).forEach(signal)
+        return { settled, claimed: claim === null ? null : memory.claim(claim) }
       }),
     extend: (extension) => Effect.sync(() => memory.extend(extension)),
     cancel: ({ ids, now, reason }) =>
@@ -50,6 +40,7 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
         signalEnded(ids.filter((_, i) => results[i]!._tag === "Cancelled"))
         return results
       }),
+    atTransactionEnd: ({ committed }) => Effect.sync(committed),
     signals: PubSub.subscribe(signals)
   }
 

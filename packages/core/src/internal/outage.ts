@@ -1,26 +1,26 @@
-import { Duration, Effect, Schedule } from "effect"
+import { Duration, Effect, Random } from "effect"
 import type { BackendError } from "../TaskError.js"
 
-const firstDelay = Duration.millis(100)
+const firstMillis = 100
+const longestMillis = 5_000
 
-/** How long to wait while a backend does not answer: 100 ms, doubling up to 5 s, jittered, without end. */
-const backoff: Schedule.Schedule<unknown> = Schedule.exponential(firstDelay).pipe(
-  Schedule.modifyDelay((_, delay) => Duration.min(delay, Duration.seconds(5))),
-  Schedule.jittered
-)
-
-/**
- * Tries again what failed, for as long as it is worth it. The schedule is set up only after a failure: that costs more than
- * most calls of a backend.
- */
-export const retryWhile = <A, E, R>(
-  self: Effect.Effect<A, E, R>,
-  isWorthIt: (error: E) => boolean
-): Effect.Effect<A, E, R> =>
-  Effect.catchIf(self, isWorthIt, () =>
-    Effect.zipRight(Effect.sleep(firstDelay), Effect.retry(self, { schedule: backoff, while: isWorthIt }))
+/** How long to wait after so many failures in a row: 100 ms, doubling up to 5 s, give or take a fifth. */
+export const delay = (failures: number): Effect.Effect<Duration.Duration> =>
+  Effect.map(Random.nextRange(0.8, 1.2), (jitter) =>
+    Duration.millis(Math.min(firstMillis * 2 ** Math.min(failures - 1, 16), longestMillis) * jitter)
   )
 
 /** Tries again, for ever, what a backend could not do but may be able to do later. */
-export const survive = <A, R>(self: Effect.Effect<A, BackendError, R>): Effect.Effect<A, BackendError, R> =>
-  retryWhile(self, (error) => error.transient)
+export const survive = <A, R>(self: Effect.Effect<A, BackendError, R>): Effect.Effect<A, BackendError, R> => {
+  const again = (failures: number): Effect.Effect<A, BackendError, R> =>
+    Effect.catchIf(
+      self,
+      (error) => error.transient,
+      () =>
+        Effect.zipRight(
+          Effect.flatMap(delay(failures), Effect.sleep),
+          Effect.suspend(() => again(failures + 1))
+        )
+    )
+  return again(1)
+}

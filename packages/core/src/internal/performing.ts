@@ -1,6 +1,5 @@
-import { Cause, Duration, Effect, Exit, Fiber } from "effect"
+import { Cause, Effect, Exit, Fiber } from "effect"
 import type { ClaimedRun } from "../Broker.js"
-import { type BackendError, LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
@@ -8,66 +7,68 @@ import type { State } from "./consumerState.js"
 import * as currentRun from "./currentRun.js"
 import type { HandlerEntry } from "./definition.js"
 import type { InFlight } from "./inFlight.js"
-import * as outage from "./outage.js"
 import * as outcome from "./outcome.js"
 import { maxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
+import * as settling from "./settling.js"
 
 /*
- * The way of one claimed run through a consumer: started in a fiber of its own, performed, settled under its fence, its
- * place made free.
+ * The way of one claimed run through a consumer: started in a fiber of its own, performed, its end decided and handed in.
  */
 
 /** Starts a claimed run in a fiber of its own. */
 export const start = (state: State, claimed: ClaimedRun, leaseUntil: number): Effect.Effect<void> =>
   Effect.suspend(() => {
-    const entry = state.entries.get(claimed.run.task)
-    if (entry === undefined) {
-      return Effect.dieMessage(`the broker gave a run of ${claimed.run.task}, which was not asked for`)
-    }
-    const { previous } = claimed
-    const run = previous.state === "running" ? settlement.afterCrash(claimed.run, previous) : claimed.run
-    const inFlight = hold(state, entry, run, leaseUntil)
-    publishStart(state, run, previous.state)
-    return Effect.flatMap(Effect.forkDaemon(perform(state, inFlight, previous.state === "running")), (fiber) => {
+    const { previous, run } = claimed
+    const inFlight = hold(state, claimed, leaseUntil, true)
+    publishStart(state, run, previous)
+    return Effect.flatMap(Effect.forkDaemon(perform(state, inFlight, previous === "running")), (fiber) => {
       inFlight.fiber = fiber
       // somebody may have stopped it before it had a fiber
       return inFlight.stop === null ? Effect.void : Fiber.interruptFork(fiber)
     })
   })
 
-const hold = (state: State, entry: HandlerEntry, run: EncodedRun, leaseUntil: number): InFlight => {
+/** Gives back a run that was claimed while the consumer began to stop: its attempt has not begun. */
+export const giveBack = (state: State, claimed: ClaimedRun, leaseUntil: number, now: number): void => {
+  const inFlight = hold(state, claimed, leaseUntil, false)
+  settling.handIn(state, inFlight, { run: settlement.unbegun(claimed.run, now), holdTaskUntil: null }, now)
+}
+
+const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
+  const entry = state.entries.get(run.task)
+  if (entry === undefined) {
+    throw new Error(`the broker gave a run of ${run.task}, which was not asked for`)
+  }
+  return entry
+}
+
+const hold = (state: State, { run }: ClaimedRun, leaseUntil: number, isPerforming: boolean): InFlight => {
   const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
     state.bus.publishLine(line)
     state.unsaved.unsafeOpen()
   }
-  const log = new RunLog(run.id, run.attempt + 1, run.logged, onLine)
   const inFlight: InFlight = {
     run,
-    entry,
-    log,
+    entry: entryOf(state, run),
+    log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
     fiber: null,
+    isPerforming,
     stop: null,
+    completed: null,
     progress: null,
     progressIsStored: true,
     leaseUntil
   }
   state.inFlights.add(inFlight)
   state.busy.unsafeOpen()
-  state.idle.unsafeClose()
   return inFlight
 }
 
-const letGo = (state: State, inFlight: InFlight): void => {
-  state.inFlights.remove(inFlight)
-  if (state.inFlights.size === 0) {
-    state.busy.unsafeClose()
-    state.idle.unsafeOpen()
+const publishStart = (state: State, run: EncodedRun, previous: ClaimedRun["previous"]): void => {
+  if (!state.bus.hasListeners) {
+    return
   }
-  state.wake.unsafeOpen()
-}
-
-const publishStart = (state: State, run: EncodedRun, previous: "queued" | "scheduled" | "running"): void => {
   const at = run.startedAt ?? run.dueAt
   if (previous === "running") {
     state.bus.publish({ run: { ...run, state: "queued" }, from: "running", at })
@@ -75,30 +76,29 @@ const publishStart = (state: State, run: EncodedRun, previous: "queued" | "sched
   state.bus.publish({ run, from: previous === "running" ? "queued" : previous, at })
 }
 
-/** Performs and settles a run. Only the attempt itself can be interrupted; what follows from it is carried out. */
-const perform = (state: State, inFlight: InFlight, isTakenOver: boolean): Effect.Effect<void> =>
-  Effect.zipRight(isTakenOver ? goOnLogging(state, inFlight) : Effect.void, attemptOf(state, inFlight)).pipe(
+/** Performs a run and hands its end in. Only the attempt itself can be interrupted; what follows from it is carried out. */
+const perform = (state: State, inFlight: InFlight, isTakenOver: boolean): Effect.Effect<void> => {
+  const attempted = attemptOf(state, inFlight)
+  return (isTakenOver ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
     Effect.interruptible,
     Effect.exit,
     Effect.flatMap((exit) =>
       Effect.flatMap(state.broker.now, (now) =>
-        Effect.flatMap(decide(inFlight, exit, now), (decision) =>
-          decision === null ? loseSight(state) : settle(state, inFlight, decision, now)
-        )
+        Effect.map(decide(inFlight, exit, now), (decision) => {
+          if (inFlight.completed !== null) {
+            settling.finish(state, { inFlight, settlement: inFlight.completed }, inFlight.completed.run)
+          } else if (decision === null) {
+            settling.loseSight(state, inFlight, now)
+          } else {
+            settling.handIn(state, inFlight, decision, now)
+          }
+        })
       )
     ),
-    Effect.catchAllCause((cause) =>
-      Effect.zipRight(Effect.logError("a run could not be settled; it will be taken over", cause), loseSight(state))
-    ),
-    Effect.ensuring(Effect.sync(() => letGo(state, inFlight))),
+    Effect.catchAllCause((cause) => settling.abandon(state, inFlight, cause)),
     Effect.uninterruptible
   )
-
-/** The run is no longer in this consumer's hands, but its lease may hold on. */
-const loseSight = (state: State): Effect.Effect<void> =>
-  Effect.map(state.broker.now, (now) => {
-    state.lostUntil = now + Duration.toMillis(state.lease)
-  })
+}
 
 /** The attempts that crashed may have stored lines which the record does not count. */
 const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> =>
@@ -151,41 +151,3 @@ const cancelled = (run: EncodedRun, reason: string, now: number): settlement.Dec
   run: settlement.afterCancel(run, reason, now),
   holdTaskUntil: null
 })
-
-/** Writes a decision under the claim's fence, however long the backend is away, and tells of it. */
-const settle = (
-  state: State,
-  inFlight: InFlight,
-  decision: settlement.Decision,
-  now: number
-): Effect.Effect<void, BackendError> => {
-  const { log } = inFlight
-  const logs = log.takeAll()
-  const run = { ...decision.run, logged: log.logged, progress: inFlight.progress ?? decision.run.progress }
-  const isStillHeld = () => inFlight.stop?._tag !== "LostClaim"
-  const settlement = { run, logs, now, holdTaskUntil: decision.holdTaskUntil }
-  return outage
-    .retryWhile(state.broker.settle([settlement]), (error) => error.transient && isStillHeld())
-    .pipe(
-      Effect.flatMap(([settled]) =>
-        settled === undefined || settled._tag === "Lost"
-          ? Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
-          : Effect.sync(() => tell(state, inFlight, settled._tag === "Cancelled" ? settled.run : run, now))
-      )
-    )
-}
-
-const tell = (state: State, inFlight: InFlight, run: EncodedRun, at: number): void => {
-  state.bus.publish({ run, from: "running", at })
-  if (!state.stopping) {
-    return
-  }
-  const stopped = { id: run.id, task: run.task }
-  if (inFlight.stop?._tag !== "Shutdown") {
-    state.report.finished++
-  } else if (isFinal(run.state)) {
-    state.report.interrupted.push(stopped)
-  } else {
-    state.report.givenBack.push(stopped)
-  }
-}

@@ -145,12 +145,5 @@ export const afterShutdown = (task: Definition, run: EncodedRun, now: number): E
 export const afterCancel = (run: EncodedRun, reason: string, now: number): EncodedRun =>
   end(run, "cancelled", now, { _tag: "Cancelled", reason })
 
-/** A run that was taken over: the ledger tells of the attempt that crashed. */
-export const afterCrash = (
-  run: EncodedRun,
-  crashed: { readonly consumer: string; readonly startedAt: number }
-): EncodedRun => {
-  const attempt = attemptOf(run, run.startedAt ?? crashed.startedAt, { _tag: "Crashed" })
-  const { consumer, startedAt } = crashed
-  return { ...run, ledger: withAttempt(run, { ...attempt, consumer, startedAt }) }
-}
+/** A run that was claimed but not begun: back to its old place in the order, and nothing to tell of. */
+export const unbegun = (run: EncodedRun, now: number): EncodedRun => waitUntil(run, run.dueAt, now)

@@ -1,5 +1,6 @@
 import type { SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
 import { Duration, Effect } from "effect"
+import type { Transactions } from "../transactions.js"
 import * as Broker from "./broker.js"
 import * as Database from "./database.js"
 import * as Records from "./records.js"
@@ -13,16 +14,17 @@ const isPrivate = (filename: string): boolean => filename === ":memory:" || file
 /** Makes broker and store on a client's database: brings the tables up to date, and listens for other processes. */
 export const make = Effect.fnUntraced(function* (options: {
   readonly client: SqliteClient
+  readonly transactions: Transactions
   readonly prefix: string
   readonly watchInterval: Duration.Duration
 }) {
-  const { client, prefix, watchInterval } = options
+  const { client, prefix, transactions, watchInterval } = options
   const tables = yield* Schema.tables(prefix)
   const database = yield* Database.make(client)
   yield* Schema.ensure(database, tables)
   const alone = isPrivate(client.config.filename)
   const signals = yield* Signals.make
-  const parts = { database, tables, signals, records: Records.make(tables) }
+  const parts = { database, tables, signals, transactions, records: Records.make(tables) }
   if (!alone) {
     yield* Signals.watch({ database, tables, signals, interval: watchInterval })
   }

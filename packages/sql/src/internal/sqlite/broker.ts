@@ -1,8 +1,16 @@
-import type { Broker, Enqueued, Settled, Settlement } from "@effect-tasks/core/Broker"
-import type { IdempotencyConflict } from "@effect-tasks/core/TaskError"
+import type { SqlError } from "@effect/sql/SqlError"
+import {
+  type Broker,
+  type ClaimRequest,
+  type Enqueued,
+  type Exchange,
+  type Exchanged,
+  signalsAfter
+} from "@effect-tasks/core/Broker"
+import type { BackendError, IdempotencyConflict } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
-import { isFinal } from "@effect-tasks/core/TaskState"
 import { Clock, type Duration, Effect, Exit } from "effect"
+import type { Transactions } from "../transactions.js"
 import * as Batched from "./batched.js"
 import * as Claim from "./claim.js"
 import type { Database } from "./database.js"
@@ -18,15 +26,19 @@ interface Parts {
   readonly tables: Tables
   readonly records: Records
   readonly signals: Signals
+  readonly transactions: Transactions
 }
 
-const makeEnqueue = ({ database, records, signals, tables }: Parts) => {
+const nothing = () => {}
+
+const makeEnqueue = ({ database, records, signals, tables, transactions }: Parts) => {
   const accept = Enqueue.make(tables, records)
   return Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict>({
     database,
+    transactions,
     operation: "enqueue",
     perform: (run, groups) => Effect.map(accept(run, groups), (accepted) => accepted.map(Exit.fromEither)),
-    committed: (_, answers) => {
+    committed: (answers) => {
       if (answers.some((answer) => Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag === "Queued"))) {
         signals.send({ _tag: "Work" })
       }
@@ -34,52 +46,67 @@ const makeEnqueue = ({ database, records, signals, tables }: Parts) => {
   })
 }
 
-const makeSettle = ({ database, records, signals, tables }: Parts, isLimited: (task: string) => boolean) => {
+const makeExchange = ({ database, records, signals, tables, transactions }: Parts) => {
+  // The end of a run of such a task may let another one begin: that is work for those who wait.
+  const limited = new Set<string>()
   const settle = Settle.makeSettle(tables, records)
-  return Batched.make<Settlement, ReadonlyArray<Settled>, never>({
-    database,
-    operation: "settle",
-    perform: (run, groups) =>
-      Effect.map(settle(run, groups.flat()), (results) => {
-        let end = 0
-        return groups.map((group) => {
-          end += group.length
-          return Exit.succeed(results.slice(end - group.length, end))
-        })
-      }),
-    committed: (groups, answers) => {
-      const results = answers.flatMap((answer) => (Exit.isSuccess(answer) ? answer.value : []))
-      const written = groups.flat().flatMap(({ run }, i) => Settle.writtenAs(results[i], run))
-      if (written.some((run) => !isFinal(run.state) || isLimited(run.task))) {
-        signals.send({ _tag: "Work" })
+  const claim = Claim.make(tables)
+
+  const nothingSettled = (request: ClaimRequest) =>
+    Effect.flatMap(
+      database.read("exchange", (run) => claim.look(run, request)),
+      (seen) =>
+        claim.isWorthIt(request, seen)
+          ? Effect.map(
+              database.write("exchange", (run) => claim.take(run, request, seen)),
+              (runs): Exchanged => ({ settled: [], claimed: { runs, nextAt: seen.nextAt } })
+            )
+          : Effect.succeed<Exchanged>({ settled: [], claimed: { runs: [], nextAt: seen.nextAt } })
+    )
+
+  const both = ({ claim: request, settlements }: Exchange) =>
+    database.write(
+      "exchange",
+      Effect.fnUntraced(function* (run): Effect.fn.Return<Exchanged, SqlError> {
+        const settled = yield* settle(run, settlements)
+        if (request === null) {
+          return { settled, claimed: null }
+        }
+        const seen = yield* claim.look(run, request)
+        const runs = claim.isWorthIt(request, seen) ? yield* claim.take(run, request, seen) : []
+        return { settled, claimed: { runs, nextAt: seen.nextAt } }
+      })
+    )
+
+  return (exchange: Exchange): Effect.Effect<Exchanged, BackendError> =>
+    Effect.suspend(() => {
+      const { claim: request, settlements } = exchange
+      request?.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
+      if (settlements.length === 0) {
+        return request === null ? Effect.succeed({ settled: [], claimed: null }) : nothingSettled(request)
       }
-      signals.ended(written.flatMap((run) => (isFinal(run.state) ? [run.id] : [])))
-    }
-  })
+      return Effect.tap(both(exchange), ({ settled }) =>
+        transactions.atEnd({
+          committed: () => signalsAfter(settlements, settled, (task) => limited.has(task)).forEach(signals.send),
+          rolledBack: nothing
+        })
+      )
+    })
 }
 
 /** Makes the broker. `pollInterval` is what its listeners are told. */
 export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollInterval: Duration.Duration }) {
   const { database, pollInterval, records, signals, tables } = parts
-  // The end of a run of such a task may let another one begin: that is work for those who wait.
-  const limited = new Set<string>()
-  const claim = Claim.make(database, tables)
   const extend = Settle.makeExtend(tables)
   const cancel = Settle.makeCancel(tables, records)
   const enqueue = yield* makeEnqueue(parts)
-  const settle = yield* makeSettle(parts, (task) => limited.has(task))
 
   const broker: typeof Broker.Service = {
     name: backend,
     pollInterval,
     now: Clock.currentTimeMillis,
     enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
-    claim: (request) =>
-      Effect.suspend(() => {
-        request.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
-        return claim(request)
-      }),
-    settle: (settlements) => (settlements.length === 0 ? Effect.succeed([]) : settle(settlements)),
+    exchange: makeExchange(parts),
     extend: (extension) =>
       extension.claims.length === 0
         ? Effect.succeed({ lost: [], cancelled: [] })
@@ -96,6 +123,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollI
           signals.ended(results.flatMap((result) => (result._tag === "Cancelled" ? [result.run.id] : [])))
         }
       ),
+    atTransactionEnd: parts.transactions.atEnd,
     signals: signals.subscribe
   }
   return broker

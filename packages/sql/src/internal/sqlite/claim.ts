@@ -1,8 +1,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { Claimed, ClaimedRun, ClaimRequest } from "@effect-tasks/core/Broker"
-import type { BackendError } from "@effect-tasks/core/TaskError"
+import { type ClaimedRun, type ClaimRequest, crashed } from "@effect-tasks/core/Broker"
 import { Cause, Effect, FiberRef } from "effect"
-import type { Database, Run } from "./database.js"
+import type { Run } from "./database.js"
 import { laneOf, type RunRow, runColumns, toRun } from "./rows.js"
 import type { Tables } from "./schema.js"
 
@@ -42,7 +41,7 @@ const makeTexts = (t: Tables) => ({
     ORDER BY lease_until LIMIT 1
   )) FROM json_each(:tasks)
 ) AS lease, EXISTS (
-  SELECT 1 FROM json_each(:tasks) WHERE EXISTS (
+  SELECT 1 FROM json_each(:unheld) WHERE EXISTS (
     SELECT 1 FROM ${t.queue} WHERE state = 'running' AND task = value AND lease_until <= :now
       AND queue IN (SELECT value FROM json_each(:queues))
   )
@@ -55,11 +54,14 @@ const makeTexts = (t: Tables) => ({
 
   heads: `SELECT rowid, rank, id FROM ${t.queue} WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
 
-  expired: `SELECT run.rowid AS rowid, run.id AS id, run.consumer AS consumer, run.started_at AS started_at
-FROM json_each(:tasks) AS task CROSS JOIN ${t.queue} AS run
-WHERE run.state = 'running' AND run.task = task.value AND run.lease_until <= :now
-  AND run.queue IN (SELECT value FROM json_each(:queues))
-ORDER BY run.lease_until, run.id LIMIT :limit`,
+  expired: `SELECT ${runColumns}, rowid FROM ${t.queue} WHERE rowid IN (
+  SELECT run.rowid FROM json_each(:tasks) AS task CROSS JOIN ${t.queue} AS run
+  WHERE run.state = 'running' AND run.task = task.value AND run.lease_until <= :now
+    AND run.queue IN (SELECT value FROM json_each(:queues))
+  ORDER BY run.lease_until, run.id LIMIT :limit
+) ORDER BY lease_until, id`,
+
+  crash: `UPDATE ${t.queue} SET ledger = :ledger WHERE rowid = :row`,
 
   start: `UPDATE ${t.queue} SET
   crashes = crashes + (state = 'running'), state = 'running', fence = fence + 1, consumer = :consumer,
@@ -78,31 +80,34 @@ interface Quota {
   free: number
 }
 
-/** The lanes from which a run may be taken now, by name, and when the next hold of a served task ends. */
+/**
+ * The lanes from which a run may be taken now, by name, the tasks that are not held, and when the next hold of a served task
+ * ends.
+ */
 interface Open {
   readonly lanes: ReadonlyMap<string, Quota>
+  readonly unheld: ReadonlyArray<string>
   readonly heldUntil: number
 }
 
 /** What is to be done: nothing, if no lane is ready and no lease has ended. */
-interface Seen {
+export interface Seen {
   readonly ready: ReadonlyArray<{ readonly lane: string; readonly due: 0 | 1 }>
   readonly expired: boolean
   readonly nextAt: number | null
 }
 
-interface Head {
+/** A row that is to be claimed. */
+interface Picked {
   readonly rowid: number
-  readonly rank: number
   readonly id: string
 }
 
-interface Expired {
-  readonly rowid: number
-  readonly id: string
-  readonly consumer: string
-  readonly started_at: number
+interface Head extends Picked {
+  readonly rank: number
 }
+
+type Expired = readonly [...RunRow, rowid: number]
 
 type Started = readonly [...RunRow, wasScheduled: 0 | 1]
 
@@ -141,7 +146,7 @@ const open = Effect.fnUntraced(function* (
       lanes.set(laneOf(queue, name), quota)
     }
   }
-  return { lanes, heldUntil }
+  return { lanes, unheld: namesOf(request).filter((name) => !held.has(name)), heldUntil }
 })
 
 /** What an idle consumer pays for: a few index look-ups, and no transaction. */
@@ -151,7 +156,7 @@ const look = Effect.fnUntraced(function* (
   request: ClaimRequest
 ): Effect.fn.Return<Seen, SqlError> {
   const { consumer, now } = request
-  const { heldUntil, lanes } = yield* open(run, texts, request)
+  const { heldUntil, lanes, unheld } = yield* open(run, texts, request)
   const ready = yield* run<Seen["ready"][number]>(texts.ready, [
     { now, lanes: JSON.stringify(Array.from(lanes.keys())) }
   ])
@@ -167,6 +172,7 @@ const look = Effect.fnUntraced(function* (
       consumer,
       lanes: JSON.stringify(served),
       tasks: JSON.stringify(names),
+      unheld: JSON.stringify(unheld),
       queues: JSON.stringify(request.queues)
     }
   ])
@@ -174,15 +180,35 @@ const look = Effect.fnUntraced(function* (
   return { ready, expired: next?.expired === 1, nextAt: Number.isFinite(nextAt) ? nextAt : null }
 })
 
+/** Takes over runs whose lease has ended; the ledger tells of the attempts that crashed. */
+const takeExpired = Effect.fnUntraced(function* (
+  run: Run,
+  texts: Texts,
+  request: ClaimRequest,
+  { unheld }: Open
+): Effect.fn.Return<ReadonlyArray<Picked>, SqlError> {
+  const { limit, now, queues } = request
+  const expired = yield* run.values<Expired>(texts.expired, [
+    { now, limit, tasks: JSON.stringify(unheld), queues: JSON.stringify(queues) }
+  ])
+  const picked: Array<Picked> = []
+  for (const row of expired) {
+    const rowid = row[row.length - 1] as number
+    yield* run(texts.crash, [{ row: rowid, ledger: crashed(toRun(row), now) }])
+    picked.push({ rowid, id: row[0] })
+  }
+  return picked
+})
+
 /** The first runs of the lanes that are ready, in the order of claiming. */
 const takeHeads = Effect.fnUntraced(function* (
   run: Run,
   texts: Texts,
   request: ClaimRequest,
+  { lanes }: Open,
   ready: Seen["ready"],
   limit: number
-): Effect.fn.Return<ReadonlyArray<Head>, SqlError> {
-  const { lanes } = yield* open(run, texts, request)
+): Effect.fn.Return<ReadonlyArray<Picked>, SqlError> {
   const heads: Array<readonly [Head, Quota]> = []
   for (const { due, lane } of ready) {
     const quota = lanes.get(lane)
@@ -210,13 +236,10 @@ const take = Effect.fnUntraced(function* (
   seen: Seen
 ): Effect.fn.Return<ReadonlyArray<ClaimedRun>, SqlError> {
   const { consumer, leaseUntil, limit, now } = request
-  const expired = seen.expired
-    ? yield* run<Expired>(texts.expired, [
-        { now, limit, tasks: JSON.stringify(namesOf(request)), queues: JSON.stringify(request.queues) }
-      ])
-    : []
+  const lanes = yield* open(run, texts, request)
+  const expired = seen.expired ? yield* takeExpired(run, texts, request, lanes) : []
   const left = limit - expired.length
-  const heads = left > 0 && seen.ready.length > 0 ? yield* takeHeads(run, texts, request, seen.ready, left) : []
+  const heads = left > 0 && seen.ready.length > 0 ? yield* takeHeads(run, texts, request, lanes, seen.ready, left) : []
   const order = [...expired, ...heads]
   if (order.length === 0) {
     return []
@@ -229,14 +252,8 @@ const take = Effect.fnUntraced(function* (
   }
   return order.map(({ id }, i) => {
     const row = started.get(id)!
-    const crashed = expired[i]
-    return {
-      run: toRun(row),
-      previous:
-        crashed !== undefined
-          ? { state: "running", consumer: crashed.consumer, startedAt: crashed.started_at }
-          : { state: row.at(-1) === 1 ? "scheduled" : "queued" }
-    }
+    const waited = row.at(-1) === 1 ? "scheduled" : "queued"
+    return { run: toRun(row), previous: i < expired.length ? "running" : waited }
   })
 })
 
@@ -246,18 +263,22 @@ const unlessInterrupted = <A>(value: A): Effect.Effect<A> =>
     Cause.isEmpty(cause) ? Effect.succeed(value) : Effect.failCause(cause)
   )
 
-/** Makes the broker's `claim`. */
-export const make = (
-  database: Database,
-  t: Tables
-): ((request: ClaimRequest) => Effect.Effect<Claimed, BackendError>) => {
+/** The two halves of a claim: looking costs an idle consumer no transaction. */
+export interface Claim {
+  readonly look: (run: Run, request: ClaimRequest) => Effect.Effect<Seen, SqlError>
+
+  /** Whether there is anything to take. */
+  readonly isWorthIt: (request: ClaimRequest, seen: Seen) => boolean
+
+  /** A part of a transaction. */
+  readonly take: (run: Run, request: ClaimRequest, seen: Seen) => Effect.Effect<ReadonlyArray<ClaimedRun>, SqlError>
+}
+
+export const make = (t: Tables): Claim => {
   const texts = makeTexts(t)
-  return Effect.fnUntraced(function* (request) {
-    const seen = yield* database.read("claim", (run) => look(run, texts, request))
-    const runs =
-      request.limit > 0 && (seen.expired || seen.ready.length > 0)
-        ? yield* database.write("claim", (run) => Effect.flatMap(take(run, texts, request, seen), unlessInterrupted))
-        : []
-    return { runs, nextAt: seen.nextAt }
-  })
+  return {
+    look: (run, request) => look(run, texts, request),
+    isWorthIt: ({ limit }, { expired, ready }) => limit > 0 && (expired || ready.length > 0),
+    take: (run, request, seen) => Effect.flatMap(take(run, texts, request, seen), unlessInterrupted)
+  }
 }

@@ -5,6 +5,7 @@ import type { SqlError } from "@effect/sql/SqlError"
 import { make as makeClient, type SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
 import type { BackendError } from "@effect-tasks/core/TaskError"
 import { Duration, Effect, ExecutionStrategy, Exit, Scope } from "effect"
+import * as Transactions from "../transactions.js"
 import { liveClock, retryBusy, whileBusy } from "./database.js"
 import { cannotOpen } from "./errors.js"
 
@@ -51,13 +52,18 @@ const connect = Effect.fnUntraced(function* (options: OpenOptions) {
   const client = yield* makeClient({ filename: options.filename })
   const connection = yield* Effect.scoped(client.reserve)
   yield* Effect.forEach(pragmas(options), (pragma) => execute(connection, pragma), { discard: true })
-  return Object.assign(client, { withTransaction: immediateTransactions(client) })
+  const transactions = Transactions.make(immediateTransactions(client))
+  return { client: Object.assign(client, { withTransaction: transactions.run }), transactions }
 })
 
 /** Opens the database for as long as the scope lasts. The driver throws where it cannot: here that is a typed error. */
 export const open = Effect.fnUntraced(function* (
   options: OpenOptions
-): Effect.fn.Return<SqliteClient, BackendError, Scope.Scope> {
+): Effect.fn.Return<
+  { readonly client: SqliteClient; readonly transactions: Transactions.Transactions },
+  BackendError,
+  Scope.Scope
+> {
   const scope = yield* Effect.scope
   const attempt = Effect.flatMap(Scope.fork(scope, ExecutionStrategy.sequential), (own) =>
     connect(options).pipe(

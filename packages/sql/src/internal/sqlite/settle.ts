@@ -5,7 +5,9 @@ import {
   type Extended,
   type Extension,
   type Settled,
-  type Settlement
+  type Settlement,
+  settleUnder,
+  written
 } from "@effect-tasks/core/Broker"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
@@ -21,23 +23,6 @@ interface Claim {
   readonly fence: number
   readonly cancel_reason: string | null
 }
-
-const settled: Settled = { _tag: "Settled" }
-const lost: Settled = { _tag: "Lost" }
-
-/** What becomes of a settlement under the claim that is in force. A run that was to come back may have been cancelled. */
-const settleUnder = ({ now, run }: Settlement, claim: Claim | undefined): Settled => {
-  if (claim === undefined) {
-    return lost
-  }
-  return claim.cancel_reason === null || isFinal(run.state)
-    ? settled
-    : { _tag: "Cancelled", run: cancelled(run, claim.cancel_reason, now) }
-}
-
-/** The record that a settlement has led to, if any. */
-export const writtenAs = (result: Settled | undefined, run: TaskRun.Encoded): ReadonlyArray<TaskRun.Encoded> =>
-  result === undefined || result._tag === "Lost" ? [] : [result._tag === "Cancelled" ? result.run : run]
 
 /** Makes the part of a transaction that ends claims; the answers stand in the order of the settlements. */
 export const makeSettle = (t: Tables, records: Records) => {
@@ -67,17 +52,18 @@ ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coa
       const claim = held.get(settlement.run.id)
       const isHeld = claim?.fence === settlement.run.fence
       // of two settlements of one claim the first counts
-      return settleUnder(settlement, isHeld && held.delete(settlement.run.id) ? claim : undefined)
+      const isFirst = isHeld && held.delete(settlement.run.id)
+      return settleUnder(settlement, isFirst ? { cancelReason: claim.cancel_reason } : null)
     })
-    const written = settlements.flatMap(({ run }, i) => writtenAs(results[i], run))
-    const ended = written.filter(({ state }) => isFinal(state))
+    const outcome = settlements.flatMap((settlement, i) => written(settlement, results[i]) ?? [])
+    const ended = outcome.filter(({ state }) => isFinal(state))
     if (ended.length > 0) {
       yield* records.remember(run, ended)
     }
-    if (ended.length < written.length) {
+    if (ended.length < outcome.length) {
       yield* queue(
         run,
-        written.filter(({ state }) => !isFinal(state))
+        outcome.filter(({ state }) => !isFinal(state))
       )
     }
     const settledOnes = settlements.filter((_, i) => results[i]?._tag !== "Lost")

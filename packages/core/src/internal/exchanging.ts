@@ -1,0 +1,216 @@
+import { Cause, Clock, Duration, Effect, Either } from "effect"
+import type { ClaimRequest, Exchanged, ServedTask } from "../Broker.js"
+import { BackendError } from "../TaskError.js"
+import type { State } from "./consumerState.js"
+import type { Ended } from "./inFlight.js"
+import * as outage from "./outage.js"
+import * as performing from "./performing.js"
+import * as settling from "./settling.js"
+
+/*
+ * The loop by which a consumer lives: hand in what has ended, claim what there is place for, start it, and rest until there
+ * is more to do. While the broker answers, attempts go on ending, so the busier a consumer is, the more goes with one call.
+ */
+
+/** Exchanges until the consumer has stopped and everything is handed in; an outage of the broker only slows it down. */
+export const loop = (state: State): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const tasks = Array.from(
+      state.entries.values(),
+      ({ definition }): ServedTask => ({
+        name: definition.name,
+        maxConcurrency: definition.maxConcurrency ?? null
+      })
+    )
+    let exchanges = 0
+    let failures = 0
+    const step = Effect.suspend(() => {
+      state.wake.unsafeClose()
+      const limit = state.stopping || !state.hungry ? 0 : freePlaces(state)
+      if (state.ended.length === 0 && limit === 0) {
+        return rest(state)
+      }
+      const exchanged = Effect.flatMap(exchange(state, tasks, limit), (hasAnswer) => {
+        failures = hasAnswer ? 0 : failures + 1
+        return hasAnswer ? Effect.void : afterFailure(state, failures)
+      })
+      return ++exchanges % exchangesPerTurn === 0 ? Effect.zipRight(turn, exchanged) : exchanged
+    })
+    return Effect.whileLoop({
+      while: () => !state.stopping || state.inFlights.size > 0,
+      body: () => step,
+      step: () => {}
+    })
+  })
+
+const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
+
+/**
+ * How often the loop lets the process have its turn. Where backend and handlers need no input or output, Effect's scheduler
+ * goes on with microtasks for seconds, in which no timer, signal or socket is heard: not even this consumer's own signs of
+ * life.
+ */
+const exchangesPerTurn = 32
+
+const { setImmediate } = globalThis as { readonly setImmediate?: (callback: () => void) => unknown }
+
+/** A turn of the event loop, whatever clock the application has. */
+const turn: Effect.Effect<void> =
+  setImmediate === undefined
+    ? Effect.withClock(Effect.sleep(Duration.zero), Clock.make())
+    : Effect.async((resume) => void setImmediate(() => resume(Effect.void)))
+
+/** One exchange, and what follows from its answer. False when there was none, and the same is worth another try. */
+const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number): Effect.Effect<boolean> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(state.broker.now, (now) => {
+      const ended = state.ended
+      state.ended = []
+      const claim = limit === 0 ? null : request(state, tasks, limit, now)
+      if (claim !== null) {
+        // before the call: a signal that comes meanwhile may tell of what the call does not see
+        state.hungry = false
+      }
+      return Effect.flatMap(restore(call(state, ended, claim)), (result) =>
+        Either.isLeft(result)
+          ? failed(state, ended, claim, result.left)
+          : Effect.as(carryOut(state, ended, claim, result.right), true)
+      )
+    })
+  )
+
+const request = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number, now: number): ClaimRequest => ({
+  consumer: state.id,
+  queues: state.queues,
+  tasks,
+  limit,
+  now,
+  leaseUntil: now + Duration.toMillis(state.lease)
+})
+
+/** A broker that dies is a broker that is away, unless what it was given is the reason. */
+const call = (
+  { broker }: State,
+  ended: ReadonlyArray<Ended>,
+  claim: ClaimRequest | null
+): Effect.Effect<Either.Either<Exchanged, BackendError>> =>
+  broker.exchange({ settlements: ended.map(({ settlement }) => settlement), claim }).pipe(
+    Effect.catchAllDefect((cause) =>
+      Effect.fail(
+        new BackendError({ backend: broker.name, operation: "exchange", transient: ended.length === 0, cause })
+      )
+    ),
+    Effect.withTracerEnabled(false),
+    Effect.either
+  )
+
+const carryOut = (
+  state: State,
+  ended: ReadonlyArray<Ended>,
+  claim: ClaimRequest | null,
+  { claimed, settled }: Exchanged
+): Effect.Effect<void> => {
+  const answered = carryOutSettled(state, ended, settled)
+  if (claim === null || claimed === null) {
+    return answered
+  }
+  const { leaseUntil, limit, now } = claim
+  state.answered = { ok: true, at: now }
+  state.nextAt = claimed.nextAt
+  state.hungry ||= claimed.runs.length >= limit
+  if (state.stopping) {
+    claimed.runs.forEach((run) => performing.giveBack(state, run, leaseUntil, now))
+    return answered
+  }
+  return Effect.zipRight(
+    answered,
+    Effect.forEach(claimed.runs, (run) => performing.start(state, run, leaseUntil), { discard: true })
+  )
+}
+
+const carryOutSettled = (
+  state: State,
+  ended: ReadonlyArray<Ended>,
+  settled: Exchanged["settled"]
+): Effect.Effect<void> =>
+  Effect.forEach(ended, (one, i) => settling.answered(state, one, settled[i]), { discard: true })
+
+/** A claim whose answer did not arrive may have been made all the same; ends are handed in again. */
+const failed = (
+  state: State,
+  ended: ReadonlyArray<Ended>,
+  claim: ClaimRequest | null,
+  error: BackendError
+): Effect.Effect<boolean> => {
+  const wasReady = state.answered?.ok !== false
+  if (claim !== null) {
+    state.hungry = true
+    state.lostUntil = claim.leaseUntil
+    state.answered = { ok: false, at: state.answered?.at ?? 0 }
+  }
+  if (!error.transient && ended.length > 0) {
+    return Effect.as(settleEach(state, ended), true)
+  }
+  state.ended = [...ended, ...state.ended]
+  return Effect.as(
+    wasReady && claim !== null
+      ? Effect.annotateLogs(Effect.logWarning("consumer cannot reach its broker; it will go on trying", error), {
+          consumer: state.id
+        })
+      : Effect.void,
+    false
+  )
+}
+
+/** No end pays for what another has in it: what cannot be written together is written one by one. */
+const settleEach = (state: State, ended: ReadonlyArray<Ended>): Effect.Effect<void> =>
+  Effect.forEach(
+    ended,
+    (one) =>
+      Effect.flatMap(call(state, [one], null), (result) => {
+        if (Either.isRight(result)) {
+          return carryOutSettled(state, [one], result.right.settled)
+        }
+        if (result.left.transient) {
+          state.ended.push(one)
+          return Effect.void
+        }
+        return settling.abandon(state, one.inFlight, Cause.fail(result.left))
+      }),
+    { discard: true }
+  )
+
+/** A consumer that begins to stop does not wait for the end of an outage. */
+const afterFailure = (state: State, failures: number): Effect.Effect<void> =>
+  Effect.flatMap(outage.delay(failures), (delay) =>
+    state.stopping ? Effect.sleep(delay) : Effect.asVoid(Effect.timeoutOption(state.stop.await, delay))
+  )
+
+/**
+ * Until a signal, the moment the broker named, or the safety poll. The broker does not name the ends of this consumer's own
+ * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
+ */
+const rest = (state: State): Effect.Effect<void> => {
+  if (state.stopping || freePlaces(state) === 0) {
+    return state.wake.await
+  }
+  return Effect.flatMap(state.broker.now, (now) => {
+    const lostAt = state.lostUntil > now ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
+    const next = Math.min(state.nextAt ?? Number.POSITIVE_INFINITY, lostAt ?? Number.POSITIVE_INFINITY)
+    const wait = Duration.min(Duration.millis(Math.max(1, next - now)), state.broker.pollInterval)
+    return Duration.isFinite(wait)
+      ? Effect.map(Effect.timeoutOption(state.wake.await, wait), (woken) => {
+          state.hungry ||= woken._tag === "None"
+        })
+      : state.wake.await
+  })
+}
+
+/** Not stopping, and the broker answered within its last three poll intervals, or while all places are taken. */
+export const isReady = (state: State): Effect.Effect<boolean> =>
+  Effect.map(state.broker.now, (now) => {
+    if (state.stopping || state.answered === null || !state.answered.ok) {
+      return false
+    }
+    return freePlaces(state) === 0 || now - state.answered.at <= 3 * Duration.toMillis(state.broker.pollInterval)
+  })

@@ -1,0 +1,83 @@
+import { type Cause, Duration, Effect } from "effect"
+import { type Settled, written } from "../Broker.js"
+import { LostClaim } from "../TaskError.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
+import { isFinal } from "../TaskState.js"
+import type { State } from "./consumerState.js"
+import type { Ended, InFlight } from "./inFlight.js"
+import type { Decision } from "./settlement.js"
+
+/*
+ * The last part of a claim's way through a consumer: its end is handed in, written with the next exchange, told, and the
+ * claim let go.
+ */
+
+/** Hands in what is to be written of an attempt, and frees its place. */
+export const handIn = (state: State, inFlight: InFlight, { holdTaskUntil, run }: Decision, now: number): void => {
+  const logs = inFlight.log.takeAll()
+  const settlement = {
+    run: { ...run, logged: inFlight.log.logged, progress: inFlight.progress ?? run.progress },
+    logs,
+    now,
+    holdTaskUntil
+  }
+  state.ended.push({ inFlight, settlement })
+  state.inFlights.freePlace(inFlight)
+  state.wake.unsafeOpen()
+}
+
+/** Carries out the broker's answer to an end that was handed in. */
+export const answered = (state: State, ended: Ended, answer: Settled | undefined): Effect.Effect<void> => {
+  const run = written(ended.settlement, answer)
+  if (run !== null) {
+    finish(state, ended, run)
+    return Effect.void
+  }
+  letGo(state, ended.inFlight)
+  const { fence, id } = ended.settlement.run
+  return Effect.logWarning(new LostClaim({ runId: id, fence }).message)
+}
+
+/** Tells of an end that was written, and lets the claim go. */
+export const finish = (state: State, { inFlight, settlement }: Ended, run: EncodedRun): void => {
+  // an attempt that has not begun has no end to tell of
+  if (inFlight.fiber !== null) {
+    state.bus.publish({ run, from: "running", at: settlement.now })
+  }
+  if (state.stopping) {
+    report(state, inFlight, run)
+  }
+  letGo(state, inFlight)
+}
+
+const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void => {
+  const stopped = { id: run.id, task: run.task }
+  if (inFlight.stop?._tag !== "Shutdown") {
+    report.finished++
+  } else if (isFinal(run.state)) {
+    report.interrupted.push(stopped)
+  } else {
+    report.givenBack.push(stopped)
+  }
+}
+
+/** What cannot be written is left to who takes the run over. */
+export const abandon = (state: State, inFlight: InFlight, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.logError("a run could not be settled; it will be taken over", cause).pipe(
+    Effect.zipRight(state.broker.now),
+    Effect.map((now) => loseSight(state, inFlight, now))
+  )
+
+/** The run is no longer in this consumer's hands, but its lease may hold on. */
+export const loseSight = (state: State, inFlight: InFlight, now: number): void => {
+  state.lostUntil = now + Duration.toMillis(state.lease)
+  letGo(state, inFlight)
+}
+
+const letGo = (state: State, inFlight: InFlight): void => {
+  state.inFlights.remove(inFlight)
+  if (state.inFlights.size === 0) {
+    state.busy.unsafeClose()
+  }
+  state.wake.unsafeOpen()
+}
