@@ -47,6 +47,9 @@ describe("a retry schedule", () => {
     })
     const isWorthIt = (failure: Task.Failure<SmtpError>) => failure._tag !== "TaskDefect"
     Task.make("Sugar", { error: SmtpError, retry: RetryPolicy.make({ retries: 3, while: isWorthIt }) })
+    Task.make("Plain", { error: SmtpError, retry: RetryPolicy.make({ retries: 3, delay: "1 second", backoff: 2 }) })
+    Task.make("Default", { error: SmtpError, retry: RetryPolicy.make() })
+    Task.make("Typed", { error: SmtpError, retry: RetryPolicy.make<Task.Failure<SmtpError>>({ retries: 3 }) })
   })
 
   test("does not compile with the error of another task", () => {

@@ -56,7 +56,11 @@ export interface Options<in E> {
  * @since 0.1.0
  * @category constructors
  */
-export const make = <E = unknown>(options: Options<E> = {}): Schedule.Schedule<unknown, E> => {
+export const make: {
+  // without a filter it suits every task: its input is not to be inferred from where it stands
+  (options?: Options<never> & { readonly while?: undefined }): Schedule.Schedule<unknown>
+  <E>(options: Options<E>): Schedule.Schedule<unknown, E>
+} = <E>(options: Options<E> = {}): Schedule.Schedule<unknown, E> => {
   const maxDelay = Duration.decode(options.maxDelay ?? defaultMaxDelay)
   const jitter = Math.min(Math.max(options.jitter ?? 0, 0), 1)
   const delays = Schedule.exponential(options.delay ?? "1 second", Math.max(options.backoff ?? 1, 0)).pipe(

@@ -5,6 +5,8 @@
  * @since 0.1.0
  */
 import { Duration, Effect, type Layer, type Schedule, Schema, type Scope } from "effect"
+import type { CurrentRun } from "./CurrentRun.js"
+import * as completing from "./internal/completing.js"
 import type * as definition from "./internal/definition.js"
 import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
 import * as handlers from "./internal/handlers.js"
@@ -15,9 +17,10 @@ import {
   type QueueOptions,
   TaskManager
 } from "./internal/managerTag.js"
-import type { RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
+import type { BackendError, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
+import type { TaskTransaction } from "./TaskTransaction.js"
 
 /**
  * What a retry schedule is asked about: the task's own error, a timeout, or a defect.
@@ -141,6 +144,10 @@ export type {
  * - `execute`: performs it in this fiber, through the same pipeline (events, ledger, retry, record), without the broker
  * - `toLayer`: gives the handler, or an effect that makes it; services that it needs stay in the Layer's requirements
  * - `handle`: the handle of a run whose id is known
+ * - `completeWith`: for its handler: runs an effect in a transaction of the backend's database and ends the run with its
+ *   value in the same commit. So what the effect writes there is written exactly once, however often the run is tried: when
+ *   the transaction fails, or the claim is lost, nothing of either stands. What the handler does afterwards no longer
+ *   changes the run. It does not compile on a backend that has no transactions
  *
  * @since 0.1.0
  * @category models
@@ -187,6 +194,10 @@ export interface Task<
   readonly handle: (
     id: TaskRun.RunId
   ) => Effect.Effect<TaskRun.Handle<Task<Name, Payload, Success, Error>>, never, TaskManager>
+
+  readonly completeWith: <A extends Schema.Schema.Type<Success>, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | BackendError, R | CurrentRun | TaskTransaction>
 
   readonly toLayer: <H extends HandlerOf<Payload, Success, Error>, EX = never, RX = never>(
     handler: H | Effect.Effect<H, EX, RX>
@@ -298,6 +309,7 @@ export const make = <
         Effect.flatMap(handlers.tag(self), (entry) => manager.execute(self, entry, payload, options))
       ),
     handle: (id) => Effect.map(TaskManager, (manager) => manager.handle(self, id)),
+    completeWith: (effect) => completing.completeWith(self, effect),
     toLayer: (handler) => handlers.layer(self, handler)
   }
   return self

@@ -1,10 +1,16 @@
 import { Effect } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
+import * as completing from "./completing.js"
 import { attach, type RunLog } from "./runLog.js"
 
-/** What a handler sees of a run; `report` takes its encoded progress. */
-export const make = (run: EncodedRun, log: RunLog, report: (progress: string) => void): typeof CurrentRun.Service => {
+/** What a handler sees of a run; `report` takes its encoded progress, `complete` ends the run in a transaction. */
+export const make = (
+  run: EncodedRun,
+  log: RunLog,
+  report: (progress: string) => void,
+  complete: completing.Complete
+): typeof CurrentRun.Service => {
   const current: typeof CurrentRun.Service = {
     id: run.id,
     task: run.task,
@@ -23,5 +29,6 @@ export const make = (run: EncodedRun, log: RunLog, report: (progress: string) =>
     progress: (value, message) => Effect.sync(() => report(JSON.stringify({ value, message: message ?? null })))
   }
   attach(current, log)
+  completing.attach(current, complete)
   return current
 }

@@ -1,10 +1,12 @@
 import { Clock, Effect, Exit, type Schema } from "effect"
+import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun, Failure } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
 import type { Bus } from "./bus.js"
+import type { Complete } from "./completing.js"
 import * as currentRun from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
@@ -21,64 +23,91 @@ export interface Options<D extends Definition> {
   readonly entry: HandlerEntry
   readonly run: EncodedRun
   readonly bus: Bus
+  readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
 }
 
 /** The consumer's name in the record of such a run. */
 const consumer = "inline"
 
+/** The run on its way, as the attempts change it. */
+class Progressing {
+  run: EncodedRun
+  /** What the handler has recorded in a transaction of its own, once that is committed. */
+  completed: EncodedRun | null = null
+  readonly logs: Array<Parameters<Bus["publishLine"]>[0]> = []
+  private readonly bus: Bus
+
+  constructor(run: EncodedRun, bus: Bus) {
+    this.run = run
+    this.bus = bus
+    bus.publish({ run, from: null, at: run.createdAt })
+  }
+
+  become(decided: EncodedRun, at: number): void {
+    const from = this.run.state
+    this.run = this.completed ?? decided
+    this.bus.publish({ run: this.run, from, at })
+  }
+
+  endAttempt(log: RunLog): void {
+    this.logs.push(...log.takeAll())
+    this.run = { ...this.run, logged: log.logged }
+  }
+}
+
 /** Performs the run to its end, records it, and gives the typed success or failure. */
 export const perform = <D extends Definition>(
   options: Options<D>
 ): Effect.Effect<Schema.Schema.Type<D["successSchema"]>, Failure<D> | BackendError> =>
-  Effect.suspend(() => {
-    const { bus, store, task } = options
-    const logs: Array<Parameters<Bus["publishLine"]>[0]> = []
-    let run = options.run
-
-    const become = (next: EncodedRun, at: number) => {
-      const from = run.state
-      run = next
-      bus.publish({ run, from, at })
-    }
-
-    const once = Effect.gen(function* () {
-      const startedAt = yield* Clock.currentTimeMillis
-      become({ ...run, state: "running", consumer, startedAt }, startedAt)
-      const log = new RunLog(run.id, run.attempt + 1, run.logged, (line) => bus.publishLine(line))
-      const current = currentRun.make(run, log, (progress) => {
-        run = { ...run, progress }
-      })
-      const end = yield* attempt.perform(options.entry, run, current).pipe(
-        capturing,
-        Effect.ensuring(
-          Effect.sync(() => {
-            logs.push(...log.takeAll())
-            run = { ...run, logged: log.logged }
-          })
-        )
-      )
-      const now = yield* Clock.currentTimeMillis
-      const decision = yield* settlement.afterAttempt(options.entry.definition, run, end, now)
-      become(decision.run, now)
-      yield* isFinal(run.state) ? Effect.void : Effect.sleep(Math.max(0, run.dueAt - now))
-    })
-
-    const toEnd = Effect.repeat(once, { until: () => isFinal(run.state) })
-
-    const interrupted = Effect.map(Clock.currentTimeMillis, (now) => {
-      if (!isFinal(run.state)) {
-        become(settlement.interrupted(run, "its caller was interrupted", now), now)
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const { bus, store, task } = options
+      const way = new Progressing(options.run, bus)
+      const isOver = () => isFinal(way.run.state)
+      const exit = yield* Effect.exit(restore(Effect.repeat(attemptOnce(options, way), { until: isOver })))
+      if (!isOver()) {
+        const now = yield* Clock.currentTimeMillis
+        way.become(settlement.interrupted(way.run, "its caller was interrupted", now), now)
       }
+      yield* store.record([{ run: way.run, logs: way.logs }])
+      return yield* Exit.isFailure(exit) ? Effect.failCause(exit.cause) : outcome.toEffect(task, way.run)
     })
+  )
 
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.gen(function* () {
-        bus.publish({ run, from: null, at: run.createdAt })
-        const exit = yield* Effect.exit(restore(toEnd))
-        yield* interrupted
-        yield* store.record([{ run, logs }])
-        return yield* Exit.isFailure(exit) ? Effect.failCause(exit.cause) : outcome.toEffect(task, run)
-      })
-    )
+/** One attempt, and the wait for the next one. */
+const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Effect<void> =>
+  Effect.gen(function* () {
+    const { bus, entry } = options
+    const startedAt = yield* Clock.currentTimeMillis
+    way.become({ ...way.run, state: "running", consumer, startedAt }, startedAt)
+    const log = new RunLog(way.run.id, way.run.attempt + 1, way.run.logged, (line) => bus.publishLine(line))
+    const report = (progress: string) => {
+      way.run = { ...way.run, progress }
+    }
+    const current = currentRun.make(way.run, log, report, completeInPlace(options, way, log))
+    const end = yield* attempt
+      .perform(entry, way.run, current)
+      .pipe(capturing, Effect.ensuring(Effect.sync(() => way.endAttempt(log))))
+    const now = yield* Clock.currentTimeMillis
+    const decision = yield* settlement.afterAttempt(entry.definition, way.run, end, now)
+    way.become(decision.run, now)
+    yield* isFinal(way.run.state) ? Effect.void : Effect.sleep(Math.max(0, way.run.dueAt - now))
   })
+
+/** Records the end of the run in the handler's own transaction. */
+const completeInPlace =
+  ({ broker, entry, store }: Options<Definition>, way: Progressing, log: RunLog): Complete =>
+  (outcome) =>
+    Effect.gen(function* () {
+      const now = yield* Clock.currentTimeMillis
+      const end: attempt.AttemptEnd = { _tag: "Outcome", outcome }
+      const decision = yield* settlement.afterAttempt(entry.definition, way.run, end, now)
+      const run = { ...decision.run, logged: log.logged }
+      yield* store.record([{ run, logs: [] }])
+      const committed = () => {
+        way.completed = run
+      }
+      yield* broker.atTransactionEnd({ committed, rolledBack: () => {} })
+      return true
+    })

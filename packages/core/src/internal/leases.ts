@@ -16,7 +16,12 @@ const part = (state: State, share: number): Duration.Duration => Duration.times(
 
 /** Extends the leases of all claims in flight, in one call, every third of the lease. */
 export const keep = (state: State): Effect.Effect<never> => {
-  const extendAll = Effect.suspend(() => extend(state, state.inFlights.all()))
+  const extendAll = Effect.suspend(() =>
+    extend(
+      state,
+      state.inFlights.all().filter(({ completed }) => completed === null)
+    )
+  )
   const again: Effect.Effect<void> = Effect.suspend(() => {
     const retry = Effect.zipRight(Effect.sleep(part(state, 1 / 10)), again)
     return Effect.catchAll(extendAll, (error) =>
@@ -123,6 +128,6 @@ const saveProgress = (state: State, inFlights: ReadonlyArray<InFlight>): Effect.
   Effect.ignore(
     extend(
       state,
-      inFlights.filter(({ progressIsStored }) => !progressIsStored)
+      inFlights.filter(({ completed, progressIsStored }) => !progressIsStored && completed === null)
     )
   )

@@ -1,8 +1,9 @@
 import { Cause, Effect, Exit, Fiber } from "effect"
-import type { ClaimedRun } from "../Broker.js"
+import { type ClaimedRun, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
+import type { Complete } from "./completing.js"
 import type { State } from "./consumerState.js"
 import * as currentRun from "./currentRun.js"
 import type { HandlerEntry } from "./definition.js"
@@ -118,8 +119,30 @@ const attemptOf = (state: State, inFlight: InFlight): Effect.Effect<attempt.Atte
       inFlight.progressIsStored = false
       state.unsaved.unsafeOpen()
     }
-    return attempt.perform(entry, run, currentRun.make(run, log, report))
+    return attempt.perform(entry, run, currentRun.make(run, log, report, completeInPlace(state, inFlight)))
   })
+
+/** Ends the run in the handler's own transaction, under the claim's fence. */
+const completeInPlace =
+  (state: State, inFlight: InFlight): Complete =>
+  (outcome) =>
+    Effect.gen(function* () {
+      const now = yield* state.broker.now
+      const end: attempt.AttemptEnd = { _tag: "Outcome", outcome }
+      const decision = yield* settlement.afterAttempt(inFlight.entry.definition, inFlight.run, end, now)
+      const written = settling.toSettlement(inFlight, decision, now)
+      const [answer] = yield* settle(state.broker, [written])
+      const isHeld = answer?._tag === "Settled"
+      yield* isHeld
+        ? state.broker.atTransactionEnd({
+            committed: () => {
+              inFlight.completed = written
+            },
+            rolledBack: () => inFlight.log.putBack(written.logs)
+          })
+        : Effect.void
+      return isHeld
+    })
 
 /** What follows from the Exit of an attempt; nothing, when the claim is lost. */
 const decide = (

@@ -1,5 +1,5 @@
 import { type Cause, Duration, Effect } from "effect"
-import { type Settled, written } from "../Broker.js"
+import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
@@ -12,16 +12,20 @@ import type { Decision } from "./settlement.js"
  * claim let go.
  */
 
-/** Hands in what is to be written of an attempt, and frees its place. */
-export const handIn = (state: State, inFlight: InFlight, { holdTaskUntil, run }: Decision, now: number): void => {
+/** What is to be written of a decision: with the log lines and the progress that are not stored yet. */
+export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decision, now: number): Settlement => {
   const logs = inFlight.log.takeAll()
-  const settlement = {
+  return {
     run: { ...run, logged: inFlight.log.logged, progress: inFlight.progress ?? run.progress },
     logs,
     now,
     holdTaskUntil
   }
-  state.ended.push({ inFlight, settlement })
+}
+
+/** Hands in what is to be written of an attempt, and frees its place. */
+export const handIn = (state: State, inFlight: InFlight, decision: Decision, now: number): void => {
+  state.ended.push({ inFlight, settlement: toSettlement(inFlight, decision, now) })
   state.inFlights.freePlace(inFlight)
   state.wake.unsafeOpen()
 }

@@ -91,7 +91,7 @@ interface Open {
 }
 
 /** What is to be done: nothing, if no lane is ready and no lease has ended. */
-export interface Seen {
+interface Seen {
   readonly ready: ReadonlyArray<{ readonly lane: string; readonly due: 0 | 1 }>
   readonly expired: boolean
   readonly nextAt: number | null
@@ -263,22 +263,17 @@ const unlessInterrupted = <A>(value: A): Effect.Effect<A> =>
     Cause.isEmpty(cause) ? Effect.succeed(value) : Effect.failCause(cause)
   )
 
-/** The two halves of a claim: looking costs an idle consumer no transaction. */
-export interface Claim {
-  readonly look: (run: Run, request: ClaimRequest) => Effect.Effect<Seen, SqlError>
-
-  /** Whether there is anything to take. */
-  readonly isWorthIt: (request: ClaimRequest, seen: Seen) => boolean
-
-  /** A part of a transaction. */
-  readonly take: (run: Run, request: ClaimRequest, seen: Seen) => Effect.Effect<ReadonlyArray<ClaimedRun>, SqlError>
-}
-
-export const make = (t: Tables): Claim => {
+/**
+ * Makes the two halves of a claim: to look costs an idle consumer no transaction; to take, where it is worth it, is a part
+ * of one.
+ */
+export const make = (t: Tables) => {
   const texts = makeTexts(t)
   return {
-    look: (run, request) => look(run, texts, request),
-    isWorthIt: ({ limit }, { expired, ready }) => limit > 0 && (expired || ready.length > 0),
-    take: (run, request, seen) => Effect.flatMap(take(run, texts, request, seen), unlessInterrupted)
+    look: (run: Run, request: ClaimRequest): Effect.Effect<Seen, SqlError> => look(run, texts, request),
+    isWorthIt: ({ limit }: ClaimRequest, { expired, ready }: Seen): boolean =>
+      limit > 0 && (expired || ready.length > 0),
+    take: (run: Run, request: ClaimRequest, seen: Seen): Effect.Effect<ReadonlyArray<ClaimedRun>, SqlError> =>
+      Effect.flatMap(take(run, texts, request, seen), unlessInterrupted)
   }
 }
