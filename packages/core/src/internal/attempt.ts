@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Exit, Option, Scope, Tracer } from "effect"
+import { Cause, Context, DefaultServices, Duration, Effect, Either, Exit, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import * as codec from "./codec.js"
@@ -8,103 +8,127 @@ import type { Outcome } from "./run.js"
 import * as Verdict from "./verdict.js"
 
 /*
- * One attempt at a run, as a pipeline: decode the payload, call the handler, give it its services and its Scope, trace it,
- * keep it within its time, and read its Exit.
+ * One attempt at a run, as a pipeline: decode the payload, call the handler, trace it, close its Scope, keep it within its
+ * time, and read its Exit.
  */
 
-/** How an attempt ended by itself. An attempt that is stopped from outside gives none: its fiber is interrupted. */
+/** How an attempt ended: by itself, or because its fiber was interrupted, by whomever. */
 export type AttemptEnd =
   | { readonly _tag: "Outcome"; readonly outcome: Outcome }
   | { readonly _tag: "Snooze"; readonly millis: number }
   | { readonly _tag: "RateLimit"; readonly millis: number }
+  | { readonly _tag: "Interrupted"; readonly cause: Cause.Cause<unknown> }
 
-/** Performs one attempt. When it returns, the attempt's Scope is closed. */
-export const perform = (
-  entry: HandlerEntry,
-  run: EncodedRun,
-  current: typeof CurrentRun.Service
-): Effect.Effect<AttemptEnd> =>
-  Effect.matchEffect(codec.decodePayload(entry.definition, run), {
-    onFailure: ({ issue }) =>
-      Effect.succeed<AttemptEnd>({ _tag: "Outcome", outcome: { _tag: "PayloadInvalid", issue } }),
-    onSuccess: (payload) =>
-      traced(entry.definition, run, current.attempt, (span) => scoped(entry, current, span, payload)).pipe(
-        Effect.exit,
-        within(entry.definition),
-        Effect.flatMap((exit) => read(entry.definition, exit))
-      )
-  })
-
-const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown, unknown> =>
-  Effect.suspend(() => entry.handler(payload as never))
+/** What an attempt is given: the entry of its handler, the run, what the handler sees of it, and a Scope of its own. */
+export interface Given {
+  readonly entry: HandlerEntry
+  readonly run: EncodedRun
+  readonly current: typeof CurrentRun.Service
+  readonly scope: Scope.CloseableScope
+}
 
 /**
- * Calls the handler with the services of its Layer, its run, its span, and a Scope that closes with it. They are put into one
- * context by hand: it is made for every run, and each `provide` would copy it once more.
+ * The services of an attempt: those of the handler's Layer, its run, and its Scope. The one context is made by hand, as each
+ * `provide` would copy it once more; and it is given to a fiber from its beginning, where that costs nothing.
  */
-const scoped = (
-  entry: HandlerEntry,
-  current: typeof CurrentRun.Service,
-  span: Tracer.Span,
-  payload: unknown
-): Effect.Effect<unknown, unknown> =>
-  Effect.flatMap(Scope.make(), (scope) => {
-    const services = new Map(entry.context.unsafeMap)
-      .set(CurrentRun.key, current)
-      .set(Scope.Scope.key, scope)
-      .set(Tracer.ParentSpan.key, span)
-    return call(entry, payload).pipe(
-      Effect.mapInputContext((_: Context.Context<never>) => Context.unsafeMake<unknown>(services)),
-      Effect.onExit((exit) => Scope.close(scope, exit))
-    )
-  })
+export const services = ({ current, entry, run, scope }: Given): Context.Context<never> => {
+  const all = new Map(entry.context.unsafeMap).set(CurrentRun.key, current).set(Scope.Scope.key, scope)
+  const parent = parentSpan(run.traceparent)
+  return Context.unsafeMake<never>(parent === undefined ? all : all.set(Tracer.ParentSpan.key, parent))
+}
 
-const traced = <A, E>(
-  task: Definition,
-  run: EncodedRun,
-  attempt: number,
-  evaluate: (span: Tracer.Span) => Effect.Effect<A, E>
-): Effect.Effect<A, E> =>
-  Effect.useSpan(
-    `task ${task.name}`,
-    {
-      ...parentSpan(run.traceparent),
-      kind: "consumer",
-      attributes: { "task.name": task.name, "task.run.id": run.id, "task.attempt": attempt, "task.queue": run.queue },
-      captureStackTrace: false
-    },
-    evaluate
+/**
+ * Performs one attempt, in a fiber that has its `services`. When it returns, the attempt's Scope is closed. It is for an
+ * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts.
+ */
+export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
+  const { definition } = given.entry
+  const decoded = codec.decodePayload(definition, given.run)
+  if (!Either.isEither(decoded)) {
+    return Effect.matchEffect(Effect.interruptible(decoded), {
+      onFailure: (issue) => Effect.succeed(invalid(issue)),
+      onSuccess: (payload) => handle(given, payload)
+    })
+  }
+  return Either.isRight(decoded) ? handle(given, decoded.right) : Effect.succeed(invalid(decoded.left))
+}
+
+const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
+
+const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
+  const { definition } = given.entry
+  const closed = Effect.flatMap(Effect.exit(Effect.interruptible(traced(given, call(given.entry, payload)))), (exit) =>
+    Effect.as(Scope.close(given.scope, exit), exit)
+  )
+  return definition.timeout === undefined
+    ? Effect.flatMap(closed, (exit) => read(definition, exit))
+    : Effect.flatMap(
+        Effect.exit(Effect.interruptible(Effect.timeoutOption(Effect.uninterruptible(closed), definition.timeout))),
+        Exit.match({
+          onFailure: (cause) => Effect.succeed<AttemptEnd>({ _tag: "Interrupted", cause }),
+          onSuccess: Option.match({
+            onNone: () => Effect.succeed(timedOut(definition)),
+            onSome: (exit) => read(definition, exit)
+          })
+        })
+      )
+}
+
+const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown> =>
+  Effect.suspend(() => entry.handler(payload as never)) as Effect.Effect<unknown, unknown>
+
+/** The tracer whose spans go nowhere. Where the producer made no span either, there is none to be made. */
+const noTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+const traced = <A, E>({ current, entry, run }: Given, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.tracerWith((tracer) =>
+    tracer === noTracer && run.traceparent === null
+      ? self
+      : Effect.useSpan(
+          `task ${run.task}`,
+          {
+            ...(run.traceparent === null ? { root: true } : {}),
+            kind: "consumer",
+            attributes: {
+              "task.name": entry.definition.name,
+              "task.run.id": run.id,
+              "task.attempt": current.attempt,
+              "task.queue": run.queue
+            },
+            captureStackTrace: false
+          },
+          (span) => Effect.withParentSpan(self, span)
+        )
   )
 
 /** The parent span that a W3C trace context names. */
-const parentSpan = (traceparent: string | null): { readonly parent?: Tracer.ExternalSpan; readonly root?: boolean } => {
-  const [, traceId, spanId, flags] = traceparent?.split("-") ?? []
+const parentSpan = (traceparent: string | null): Tracer.ExternalSpan | undefined => {
+  if (traceparent === null) {
+    return undefined
+  }
+  const [, traceId, spanId, flags] = traceparent.split("-")
   return traceId === undefined || spanId === undefined
-    ? { root: true }
-    : { parent: Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" }) }
+    ? undefined
+    : Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" })
 }
 
-const within =
-  (task: Definition) =>
-  (self: Effect.Effect<Exit.Exit<unknown, unknown>>): Effect.Effect<Option.Option<Exit.Exit<unknown, unknown>>> =>
-    task.timeout === undefined ? Effect.map(self, Option.some) : Effect.timeoutOption(self, task.timeout)
+const timedOut = ({ timeout }: Definition): AttemptEnd =>
+  asOutcome({ _tag: "Timeout", timeoutMillis: Duration.toMillis(timeout ?? Duration.zero) })
 
-const read = (task: Definition, exit: Option.Option<Exit.Exit<unknown, unknown>>): Effect.Effect<AttemptEnd> => {
-  if (Option.isNone(exit)) {
-    const timeoutMillis = Duration.toMillis(task.timeout ?? Duration.zero)
-    return Effect.succeed({ _tag: "Outcome", outcome: { _tag: "Timeout", timeoutMillis } })
+const read = (task: Definition, exit: Exit.Exit<unknown, unknown>): Effect.Effect<AttemptEnd> => {
+  if (Exit.isSuccess(exit)) {
+    return Effect.map(outcome.ofSuccess(task, exit.value), asOutcome)
   }
-  if (Exit.isSuccess(exit.value)) {
-    return Effect.map(outcome.ofSuccess(task, exit.value.value), asOutcome)
-  }
-  const { cause } = exit.value
+  const { cause } = exit
   const decision = Verdict.find(cause)
   if (Option.isSome(decision)) {
     return Effect.succeed(
       decision.value._tag === "Abort" ? asOutcome({ _tag: "Aborted", reason: decision.value.reason }) : decision.value
     )
   }
-  return Effect.map(outcome.ofCause(task, cause), asOutcome)
+  return Cause.isInterrupted(cause)
+    ? Effect.succeed({ _tag: "Interrupted", cause })
+    : Effect.map(outcome.ofCause(task, cause), asOutcome)
 }
 
 const asOutcome = (outcome: Outcome): AttemptEnd => ({ _tag: "Outcome", outcome })

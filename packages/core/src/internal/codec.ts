@@ -1,5 +1,5 @@
-import { Effect, Either, ParseResult, Schema } from "effect"
-import { PayloadInvalid, PayloadTooLarge } from "../TaskError.js"
+import { Effect, Either, ParseResult, type Schema } from "effect"
+import { PayloadTooLarge } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Definition } from "./definition.js"
 import { type Attempt, type Outcome, type Progress, TaskRun } from "./run.js"
@@ -37,35 +37,76 @@ const fromTextOr = <A>(text: string | null, fallback: A): A => {
   }
 }
 
+/** What coding gives: mostly an answer at once. An `Either` is an `Effect` too; who asks first saves the detour. */
+export type Coded<A, E> = Either.Either<A, E> | Effect.Effect<A, E>
+
+type Coder = (value: unknown) => Coded<unknown, ParseResult.ParseIssue>
+
+interface Coders {
+  readonly encode: Coder
+  readonly decode: Coder
+}
+
+const known = new WeakMap<Schema.Schema.All, Coders>()
+
+/** The coders of a schema that needs no services; making them takes as long as using them. */
+const codersOf = (all: Schema.Schema.All): Coders => {
+  let coders = known.get(all)
+  if (coders === undefined) {
+    const schema = all as Schema.Schema<unknown, unknown>
+    coders = { encode: ParseResult.encodeUnknown(schema), decode: ParseResult.decodeUnknown(schema) }
+    known.set(all, coders)
+  }
+  return coders
+}
+
+const code = (coder: Coder, value: unknown): Coded<unknown, ParseResult.ParseError> => {
+  const coded = coder(value)
+  return Either.isEither(coded)
+    ? Either.mapLeft(coded, ParseResult.parseError)
+    : Effect.mapError(coded, ParseResult.parseError)
+}
+
 /** Encodes a value with a schema that needs no services. */
-export const encode = (schema: Schema.Schema.All, value: unknown): Effect.Effect<unknown, ParseResult.ParseError> =>
-  Schema.encodeUnknown(schema as Schema.Schema<unknown, unknown>)(value)
+export const encode = (schema: Schema.Schema.All, value: unknown): Coded<unknown, ParseResult.ParseError> =>
+  code(codersOf(schema).encode, value)
 
 /** Decodes a value with a schema that needs no services. */
-export const decode = (schema: Schema.Schema.All, value: unknown): Effect.Effect<unknown, ParseResult.ParseError> =>
-  Schema.decodeUnknown(schema as Schema.Schema<unknown, unknown>)(value)
+export const decode = (schema: Schema.Schema.All, value: unknown): Coded<unknown, ParseResult.ParseError> =>
+  code(codersOf(schema).decode, value)
+
+/** Goes on with what was coded: at once, where it is there. */
+const andThen = <A, E, B, E2>(coded: Coded<A, E>, next: (value: A) => Either.Either<B, E2>): Coded<B, E | E2> =>
+  Either.isEither(coded) ? Either.flatMap(coded, next) : Effect.flatMap(coded, next)
 
 export const encodePayload = (
   task: Definition,
   payload: unknown,
   maxBytes: number
-): Effect.Effect<string, ParseResult.ParseError | PayloadTooLarge> =>
-  Effect.flatMap(
-    Effect.flatMap(encode(task.payloadSchema, payload), (encoded) => toText(task.payloadSchema, encoded)),
-    (text) => {
+): Coded<string, ParseResult.ParseError | PayloadTooLarge> =>
+  andThen(encode(task.payloadSchema, payload), (encoded) =>
+    Either.flatMap(toText(task.payloadSchema, encoded), (text) => {
       // a UTF-16 unit takes three bytes at the most
       const bytes = text.length * 3 <= maxBytes ? 0 : byteLength(text)
-      return bytes > maxBytes ? new PayloadTooLarge({ task: task.name, bytes, maxBytes }) : Effect.succeed(text)
-    }
+      return bytes > maxBytes
+        ? Either.left(new PayloadTooLarge({ task: task.name, bytes, maxBytes }))
+        : Either.right(text)
+    })
   )
 
-export const decodePayload = (task: Definition, run: EncodedRun): Effect.Effect<unknown, PayloadInvalid> =>
-  Effect.try(() => fromText(run.payload)).pipe(
-    Effect.flatMap((value) => decode(task.payloadSchema, value)),
-    Effect.mapError(
-      (error) => new PayloadInvalid({ runId: run.id, task: run.task, issue: error.message || String(error.cause) })
-    )
-  )
+/** The payload of a run, or why it does not fit the schema. */
+export const decodePayload = (task: Definition, run: EncodedRun): Coded<unknown, string> => {
+  let value: unknown
+  try {
+    value = fromText(run.payload)
+  } catch (error) {
+    return Either.left(String(error))
+  }
+  const decoded = decode(task.payloadSchema, value)
+  return Either.isEither(decoded)
+    ? Either.mapLeft(decoded, ({ message }) => message)
+    : Effect.mapError(decoded, ({ message }) => message)
+}
 
 export const ledgerOf = (run: EncodedRun): ReadonlyArray<Attempt> => fromTextOr<ReadonlyArray<Attempt>>(run.ledger, [])
 

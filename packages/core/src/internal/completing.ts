@@ -2,23 +2,13 @@ import { Effect } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import type { BackendError } from "../TaskError.js"
 import { TaskTransaction } from "../TaskTransaction.js"
+import { Current } from "./currentRun.js"
 import type { Definition } from "./definition.js"
 import * as outcome from "./outcome.js"
-import type { Outcome } from "./run.js"
 
 /*
  * A run that its handler completes in a transaction of its own, together with what it has written there.
  */
-
-/** Writes the end of a run inside the caller's transaction; false when the claim on it is lost. */
-export type Complete = (outcome: Outcome) => Effect.Effect<boolean, BackendError>
-
-const completions = new WeakMap<typeof CurrentRun.Service, Complete>()
-
-/** Lets the handler that is given this `CurrentRun` complete its run. */
-export const attach = (current: typeof CurrentRun.Service, complete: Complete): void => {
-  completions.set(current, complete)
-}
 
 class LostClaim {}
 
@@ -28,7 +18,7 @@ export const completeWith = <A, E, R>(
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | BackendError, R | CurrentRun | TaskTransaction> =>
   Effect.flatMap(CurrentRun, (current) => {
-    const complete = completions.get(current)
+    const complete = Current.completionOf(current)
     if (complete === undefined || current.task !== task.name) {
       return Effect.dieMessage(`a run of ${current.task} cannot be completed as one of ${task.name}`)
     }

@@ -11,6 +11,7 @@ import { capturing } from "./runLog.js"
 export const make = Effect.fnUntraced(function* (settings: Settings) {
   const state: State = {
     ...settings,
+    surroundings: yield* capturing(Effect.interruptible(Effect.runtime<never>())),
     inFlights: new InFlights(),
     wake: Effect.unsafeMakeLatch(false),
     busy: Effect.unsafeMakeLatch(false),
@@ -45,7 +46,7 @@ const live = Effect.fnUntraced(function* (state: State) {
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(signals, 1, 1_000), react(state))))
   yield* Effect.forkScoped(leases.keep(state))
   yield* Effect.forkScoped(leases.saveReports(state))
-  return yield* Effect.forkScoped(capturing(exchanging.loop(state)))
+  return yield* Effect.forkScoped(Effect.withTracerEnabled(exchanging.loop(state), false))
 })
 
 /** Runs at most once, in a fiber of its own, so that who asks first may be interrupted; everybody gets the one result. */

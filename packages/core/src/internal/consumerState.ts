@@ -1,4 +1,4 @@
-import type { Duration, Effect } from "effect"
+import type { Duration, Effect, Runtime } from "effect"
 import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { Bus } from "./bus.js"
@@ -28,6 +28,8 @@ export interface Settings {
 /** What the loops of a consumer share. */
 export interface State extends Settings {
   readonly inFlights: InFlights
+  /** What the fibers of attempts begin with: the application's tracer and loggers, and the capture of log lines. */
+  readonly surroundings: Runtime.Runtime<never>
   /** Opened when there may be something to claim, a place to perform it, or an end to hand in. */
   readonly wake: Effect.Latch
   /** Open while something is in flight. */

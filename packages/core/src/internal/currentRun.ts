@@ -1,34 +1,73 @@
 import { Effect } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
+import type { LogLine } from "../Store.js"
+import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
-import * as completing from "./completing.js"
-import { attach, type RunLog } from "./runLog.js"
+import type { Outcome, RunId } from "./run.js"
 
-/** What a handler sees of a run; `report` takes its encoded progress, `complete` ends the run in a transaction. */
-export const make = (
-  run: EncodedRun,
-  log: RunLog,
-  report: (progress: string) => void,
-  complete: completing.Complete
-): typeof CurrentRun.Service => {
-  const current: typeof CurrentRun.Service = {
-    id: run.id,
-    task: run.task,
-    queue: run.queue,
-    attempt: run.attempt + 1,
-    crashes: run.crashes,
-    consumer: run.consumer ?? "",
-    createdAt: run.createdAt,
-    dueAt: run.dueAt,
-    startedAt: run.startedAt ?? run.createdAt,
-    tags: run.tags,
-    group: run.group,
-    parentId: run.parentId,
-    rootId: run.rootId ?? run.id,
-    retryOf: run.retryOf,
-    progress: (value, message) => Effect.sync(() => report(JSON.stringify({ value, message: message ?? null })))
+/** Writes the end of a run inside the caller's transaction; false when the claim on it is lost. */
+export type Complete = (outcome: Outcome) => Effect.Effect<boolean, BackendError>
+
+/** A line that a handler logs. */
+export type NewLine = Omit<typeof LogLine.Type, "runId" | "attempt" | "seq">
+
+/** Where the lines of a run go. */
+export interface Lines {
+  readonly push: (line: NewLine) => void
+}
+
+/** What a handler does to its run, beside its own end. */
+export interface Actions {
+  /** Takes progress in its encoded form. */
+  readonly report: (progress: string) => void
+  readonly complete: Complete
+}
+
+/** What a handler sees of its run, and what the runtime finds there when the handler logs or completes it. */
+export class Current {
+  readonly id: RunId
+  readonly task: string
+  readonly queue: string
+  readonly attempt: number
+  readonly crashes: number
+  readonly consumer: string
+  readonly createdAt: number
+  readonly dueAt: number
+  readonly startedAt: number
+  readonly tags: ReadonlyArray<string>
+  readonly group: string | null
+  readonly parentId: RunId | null
+  readonly rootId: RunId
+  readonly retryOf: RunId | null
+  readonly progress: (value: number, message?: string) => Effect.Effect<void>
+  readonly #log: Lines
+  readonly #complete: Complete
+
+  constructor(run: EncodedRun, log: Lines, { complete, report }: Actions) {
+    this.id = run.id
+    this.task = run.task
+    this.queue = run.queue
+    this.attempt = run.attempt + 1
+    this.crashes = run.crashes
+    this.consumer = run.consumer ?? ""
+    this.createdAt = run.createdAt
+    this.dueAt = run.dueAt
+    this.startedAt = run.startedAt ?? run.createdAt
+    this.tags = run.tags
+    this.group = run.group
+    this.parentId = run.parentId
+    this.rootId = run.rootId ?? run.id
+    this.retryOf = run.retryOf
+    this.progress = (value, message) => Effect.sync(() => report(JSON.stringify({ value, message: message ?? null })))
+    this.#log = log
+    this.#complete = complete
   }
-  attach(current, log)
-  completing.attach(current, complete)
-  return current
+
+  static logOf(current: typeof CurrentRun.Service): Lines | undefined {
+    return current instanceof Current ? current.#log : undefined
+  }
+
+  static completionOf(current: typeof CurrentRun.Service): Complete | undefined {
+    return current instanceof Current ? current.#complete : undefined
+  }
 }

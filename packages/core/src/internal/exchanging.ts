@@ -100,7 +100,6 @@ const call = (
         new BackendError({ backend: broker.name, operation: "exchange", transient: ended.length === 0, cause })
       )
     ),
-    Effect.withTracerEnabled(false),
     Effect.either
   )
 
@@ -122,10 +121,15 @@ const carryOut = (
     claimed.runs.forEach((run) => performing.giveBack(state, run, leaseUntil, now))
     return answered
   }
-  return Effect.zipRight(
-    answered,
-    Effect.forEach(claimed.runs, (run) => performing.start(state, run, leaseUntil), { discard: true })
-  )
+  return claimed.runs.length === 0
+    ? answered
+    : answered.pipe(
+        Effect.zipRight(
+          Effect.forEach(claimed.runs, (run) => performing.start(state, run, leaseUntil), { discard: true })
+        ),
+        // attempts that never wait are over by now: let those who listen to them have their turn
+        Effect.zipRight(Effect.yieldNow())
+      )
 }
 
 const carryOutSettled = (

@@ -16,7 +16,9 @@ export interface InFlight {
   readonly run: EncodedRun
   readonly entry: HandlerEntry
   readonly log: RunLog
-  /** The fiber of the attempt; `null` before it begins. */
+  /** Whether the attempt has begun: a consumer that stops gives back what it has just claimed. */
+  readonly isBegun: boolean
+  /** The fiber of the attempt; `null` until it first waits. */
   fiber: Fiber.RuntimeFiber<void> | null
   /** Whether the attempt takes one of the consumer's places: until its end is decided. */
   isPerforming: boolean

@@ -1,4 +1,4 @@
-import { Clock, Effect, Exit, type Schema } from "effect"
+import { Clock, type Context, Effect, Exit, type Schema, Scope } from "effect"
 import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
@@ -6,8 +6,7 @@ import type { Encoded as EncodedRun, Failure } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
 import type { Bus } from "./bus.js"
-import type { Complete } from "./completing.js"
-import * as currentRun from "./currentRun.js"
+import { type Complete, Current } from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
 import { capturing, RunLog } from "./runLog.js"
@@ -85,10 +84,14 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
     const report = (progress: string) => {
       way.run = { ...way.run, progress }
     }
-    const current = currentRun.make(way.run, log, report, completeInPlace(options, way, log))
-    const end = yield* attempt
-      .perform(entry, way.run, current)
-      .pipe(capturing, Effect.ensuring(Effect.sync(() => way.endAttempt(log))))
+    const current = new Current(way.run, log, { report, complete: completeInPlace(options, way, log) })
+    const given = { entry, run: way.run, current, scope: yield* Scope.make() }
+    const end = yield* attempt.perform(given).pipe(
+      Effect.uninterruptible,
+      Effect.mapInputContext((_: Context.Context<never>) => attempt.services(given)),
+      capturing,
+      Effect.ensuring(Effect.sync(() => way.endAttempt(log)))
+    )
     const now = yield* Clock.currentTimeMillis
     const decision = yield* settlement.afterAttempt(entry.definition, way.run, end, now)
     way.become(decision.run, now)

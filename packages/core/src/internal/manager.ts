@@ -143,26 +143,31 @@ const retry = (parts: Parts, id: RunId) =>
     return result!.run.id
   })
 
-/** Makes the handles of runs. */
-const makeHandles =
-  (parts: Parts) =>
-  <D extends Definition>(task: D, id: RunId, existing: boolean): Handle<D> => {
-    const awaitEnd = Effect.flatMap(parts.waiters.awaitEnd(id), (run) => outcome.toEffect(task, run))
-    return {
-      id,
-      task,
-      existing,
-      await: awaitEnd,
-      awaitFor: (timeout) =>
-        Effect.timeoutFail(awaitEnd, {
-          duration: timeout,
-          onTimeout: () => new WaitTimeout({ runId: id, waitedMillis: Duration.toMillis(timeout) })
-        }),
-      poll: Effect.map(getOne(parts, id), codec.toTaskRun),
-      cancel: (reason) => cancel(parts, id, reason),
-      events: eventsOf(parts, id)
+/** Makes the handles of runs. Most are looked at for their id at the most, so what they can do is made when it is used. */
+const makeHandles = (parts: Parts) => {
+  const awaitEnd = <D extends Definition>(task: D, id: RunId) =>
+    Effect.flatMap(parts.waiters.awaitEnd(id), (run) => outcome.toEffect(task, run))
+  return <D extends Definition>(task: D, id: RunId, existing: boolean): Handle<D> => ({
+    id,
+    task,
+    existing,
+    get await() {
+      return awaitEnd(task, id)
+    },
+    awaitFor: (timeout) =>
+      Effect.timeoutFail(awaitEnd(task, id), {
+        duration: timeout,
+        onTimeout: () => new WaitTimeout({ runId: id, waitedMillis: Duration.toMillis(timeout) })
+      }),
+    get poll() {
+      return Effect.map(getOne(parts, id), codec.toTaskRun)
+    },
+    cancel: (reason) => cancel(parts, id, reason),
+    get events() {
+      return eventsOf(parts, id)
     }
-  }
+  })
+}
 
 /**
  * The events of one run that happen in this process, up to its end; when the run ends in another process, its end is the

@@ -18,18 +18,11 @@ import {
 } from "../Broker.js"
 import type { ConsumerRecord, CountQuery, LogLine, RunQuery } from "../Store.js"
 import { IdempotencyConflict } from "../TaskError.js"
-import { rank } from "../TaskPriority.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
-import * as Heap from "./heap.js"
+import { Running } from "./memoryRunning.js"
+import { type Entry, makeEntry, takeFirst, Waiting } from "./memoryWaiting.js"
 import type { RunId } from "./run.js"
-
-/** An unfinished run. `wasScheduled`: it waited for its due time before it was queued. */
-interface Entry {
-  run: EncodedRun
-  wasScheduled: boolean
-  cancelReason: string | null
-}
 
 /** An idempotency key: who holds it, and until when (`null` without end). */
 interface HeldKey {
@@ -37,20 +30,13 @@ interface HeldKey {
   readonly until: number | null
 }
 
-const laneOf = (queue: string, task: string): string => `${queue}\u0000${task}`
 const keyOf = (run: EncodedRun): string => `${run.task}\u0000${run.idempotency?.key}`
-
-const claimedSooner = (a: Entry, b: Entry): boolean => {
-  const ranks = rank(a.run.dueAt, a.run.priority) - rank(b.run.dueAt, b.run.priority)
-  return ranks < 0 || (ranks === 0 && a.run.id < b.run.id)
-}
 
 /** The state of the memory backend and its synchronous, hence atomic, operations. */
 export class Memory {
   readonly entries = new Map<RunId, Entry>()
-  readonly lanes = new Map<string, Heap.Heap<Entry>>()
-  readonly scheduled = Heap.make<Entry>((a, b) => a.run.dueAt < b.run.dueAt)
-  readonly running = new Map<string, Map<RunId, Entry>>()
+  readonly waiting = new Waiting()
+  readonly running = new Running()
   readonly holds = new Map<string, number>()
   readonly keys = new Map<string, HeldKey>()
   readonly history = new Map<RunId, EncodedRun>()
@@ -64,41 +50,10 @@ export class Memory {
     this.keepEnded = keepEnded
   }
 
-  private lane(run: EncodedRun): Heap.Heap<Entry> {
-    const name = laneOf(run.queue, run.task)
-    let lane = this.lanes.get(name)
-    if (lane === undefined) {
-      lane = Heap.make(claimedSooner)
-      this.lanes.set(name, lane)
-    }
-    return lane
-  }
-
-  /** The first entry of a heap that still stands for its run; others were left behind by a change of the run. */
-  private head(heap: Heap.Heap<Entry> | undefined, state: TaskState): Entry | undefined {
-    for (let entry = heap?.peek(); heap !== undefined && entry !== undefined; entry = heap.peek()) {
-      if (entry.run.state === state && this.entries.get(entry.run.id) === entry) {
-        return entry
-      }
-      heap.pop()
-    }
-    return undefined
-  }
-
   private wait(run: EncodedRun): void {
-    const entry: Entry = { run, wasScheduled: run.state === "scheduled", cancelReason: null }
+    const entry = makeEntry(run)
     this.entries.set(run.id, entry)
-    const heap = entry.wasScheduled ? this.scheduled : this.lane(run)
-    heap.push(entry)
-  }
-
-  private runningOf(task: string): Map<RunId, Entry> {
-    let running = this.running.get(task)
-    if (running === undefined) {
-      running = new Map()
-      this.running.set(task, running)
-    }
-    return running
+    this.waiting.add(entry)
   }
 
   private holder(run: EncodedRun): EncodedRun | undefined {
@@ -136,22 +91,13 @@ export class Memory {
     return Either.right(results)
   }
 
-  private promoteDue(now: number): void {
-    for (
-      let entry = this.head(this.scheduled, "scheduled");
-      entry !== undefined && entry.run.dueAt <= now;
-      entry = this.head(this.scheduled, "scheduled")
-    ) {
-      this.scheduled.pop()
-      entry.run = { ...entry.run, state: "queued" }
-      this.lane(entry.run).push(entry)
-    }
-  }
-
   private start(entry: Entry, request: ClaimRequest): EncodedRun {
     const { consumer, leaseUntil, now } = request
     const { crashes, fence, ledger, state } = entry.run
     const isTakenOver = state === "running"
+    if (isTakenOver) {
+      this.running.remove(entry)
+    }
     entry.run = {
       ...entry.run,
       state: "running",
@@ -162,7 +108,7 @@ export class Memory {
       leaseUntil,
       startedAt: now
     }
-    this.runningOf(entry.run.task).set(entry.run.id, entry)
+    this.running.add(entry)
     return entry.run
   }
 
@@ -172,9 +118,8 @@ export class Memory {
       if (this.isHeld(task, request.now)) {
         continue
       }
-      for (const entry of this.running.get(task.name)?.values() ?? []) {
-        const { leaseUntil, queue } = entry.run
-        if (taken.length < request.limit && leaseUntil! <= request.now && request.queues.includes(queue)) {
+      for (const entry of this.running.expired(task.name, request.now)) {
+        if (taken.length < request.limit && request.queues.includes(entry.run.queue)) {
           taken.push({ run: this.start(entry, request), previous: "running" })
         }
       }
@@ -193,59 +138,48 @@ export class Memory {
     if (task.maxConcurrency === null) {
       return Number.POSITIVE_INFINITY
     }
-    const free = Math.max(0, task.maxConcurrency - (this.running.get(task.name)?.size ?? 0))
+    const free = Math.max(0, task.maxConcurrency - this.running.sizeOf(task.name))
     if (free === 0) {
       this.atLimit.add(task.name)
     }
     return free
   }
 
-  private takeDue(request: ClaimRequest, limit: number): Array<ClaimedRun> {
-    const open = request.tasks.map((task) => ({ task, free: this.free(task, request.now) }))
-    const taken: Array<ClaimedRun> = []
-    while (taken.length < limit) {
-      let best: Entry | undefined
-      let from: { readonly task: ServedTask; free: number } | undefined
-      for (const place of open) {
-        for (const queue of place.free > 0 ? request.queues : []) {
-          const entry = this.head(this.lanes.get(laneOf(queue, place.task.name)), "queued")
-          if (entry !== undefined && (best === undefined || claimedSooner(entry, best))) {
-            best = entry
-            from = place
-          }
-        }
+  private takeDue(request: ClaimRequest, limit: number, taken: Array<ClaimedRun>): void {
+    const quotas = request.tasks.map((task) => ({ task: task.name, free: this.free(task, request.now) }))
+    const lanes = this.waiting.lanes(
+      request.queues,
+      quotas.filter(({ free }) => free > 0)
+    )
+    for (let i = 0; i < limit; i++) {
+      const next = takeFirst(lanes)
+      if (next === undefined) {
+        return
       }
-      if (best === undefined || from === undefined) {
-        return taken
+      if (--next.quota.free === 0) {
+        this.atLimit.add(next.quota.task)
       }
-      if (--from.free === 0) {
-        this.atLimit.add(from.task.name)
-      }
-      this.lane(best.run).pop()
-      taken.push({ run: this.start(best, request), previous: best.wasScheduled ? "scheduled" : "queued" })
+      const { entry } = next
+      taken.push({ run: this.start(entry, request), previous: entry.wasScheduled ? "scheduled" : "queued" })
     }
-    return taken
   }
 
   claim(request: ClaimRequest): Claimed {
-    this.promoteDue(request.now)
+    this.waiting.promoteDue(request.now)
     const runs = this.takeOver(request)
-    runs.push(...this.takeDue(request, request.limit - runs.length))
+    this.takeDue(request, request.limit - runs.length, runs)
     return { runs, nextAt: this.nextAt(request) }
   }
 
   private nextAt(request: ClaimRequest): number | null {
-    let next = this.head(this.scheduled, "scheduled")?.run.dueAt ?? Number.POSITIVE_INFINITY
+    let next = this.waiting.nextDue
     for (const { name } of request.tasks) {
       const heldUntil = this.holds.get(name) ?? 0
-      if (heldUntil > request.now) {
-        next = Math.min(next, heldUntil)
-      }
-      for (const { run } of this.running.get(name)?.values() ?? []) {
-        if (run.consumer !== request.consumer && run.leaseUntil! > request.now) {
-          next = Math.min(next, run.leaseUntil!)
-        }
-      }
+      next = Math.min(
+        next,
+        heldUntil > request.now ? heldUntil : Number.POSITIVE_INFINITY,
+        this.running.nextLeaseOfOthers(name, request.consumer, request.now)
+      )
     }
     return Number.isFinite(next) ? next : null
   }
@@ -260,10 +194,10 @@ export class Memory {
     const entry = this.claimOf(settlement.run)
     const answer = settleUnder(settlement, entry ?? null)
     const run = written(settlement, answer)
-    if (run === null) {
+    if (run === null || entry === undefined) {
       return answer
     }
-    this.running.get(run.task)?.delete(run.id)
+    this.running.remove(entry)
     this.appendLogs(logs)
     if (isFinal(run.state)) {
       this.entries.delete(run.id)
@@ -285,14 +219,20 @@ export class Memory {
     }
     this.history.set(run.id, run)
     this.freeKey(run)
+    if (this.history.size > this.keepEnded) {
+      this.forgetOldest(run.endedAt!)
+    }
+  }
+
+  private forgetOldest(now: number): void {
     for (const [id, old] of this.history) {
       if (this.history.size <= this.keepEnded) {
-        break
+        return
       }
       this.history.delete(id)
       this.logs.delete(id)
       const held = this.keys.get(keyOf(old))
-      if (held?.run.id === id && held.until !== null && held.until <= run.endedAt!) {
+      if (held?.run.id === id && held.until !== null && held.until <= now) {
         this.keys.delete(keyOf(old))
       }
     }
@@ -337,6 +277,7 @@ export class Memory {
     }
     const previous = entry.run.state === "scheduled" ? "scheduled" : "queued"
     const run = cancelled(entry.run, reason, now)
+    entry.isGone = true
     this.entries.delete(id)
     this.remember(run)
     return { _tag: "Cancelled", run, previous }

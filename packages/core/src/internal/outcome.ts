@@ -1,4 +1,4 @@
-import { Cause, Effect, Option, ParseResult, type Schema } from "effect"
+import { Cause, Effect, Either, Option, ParseResult, type Schema } from "effect"
 import {
   BackendError,
   IdempotencyConflict,
@@ -23,11 +23,16 @@ import type { Attempt, Outcome } from "./run.js"
 type OutcomeOf<Tag extends Outcome["_tag"]> = Extract<Outcome, { readonly _tag: Tag }>
 
 /** The encoded outcome of a success; `ResultInvalid` when the value does not fit the task's schema. */
-export const ofSuccess = (task: Definition, value: unknown): Effect.Effect<Outcome> =>
-  Effect.match(codec.encode(task.successSchema, value), {
-    onFailure: (error): Outcome => ({ _tag: "ResultInvalid", issue: error.message }),
-    onSuccess: (encoded) => (encoded === undefined ? { _tag: "Success" } : { _tag: "Success", value: encoded })
-  })
+export const ofSuccess = (task: Definition, value: unknown): Effect.Effect<Outcome> => {
+  const encoded = codec.encode(task.successSchema, value)
+  return Either.isEither(encoded)
+    ? Effect.succeed(Either.match(encoded, { onLeft: ofUnfitting, onRight: ofEncoded }))
+    : Effect.match(encoded, { onFailure: ofUnfitting, onSuccess: ofEncoded })
+}
+
+const ofUnfitting = ({ message }: ParseResult.ParseError): Outcome => ({ _tag: "ResultInvalid", issue: message })
+
+const ofEncoded = (value: unknown): Outcome => (value === undefined ? { _tag: "Success" } : { _tag: "Success", value })
 
 /** The encoded outcome of a cause that is neither a verdict nor a requested interruption. */
 export const ofCause = (task: Definition, cause: Cause.Cause<unknown>): Effect.Effect<Outcome> => {

@@ -1,14 +1,12 @@
-import { Cause, Effect, Exit, Fiber } from "effect"
+import { Effect, FiberId, Runtime, Scope } from "effect"
 import { type ClaimedRun, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
-import type { Complete } from "./completing.js"
 import type { State } from "./consumerState.js"
-import * as currentRun from "./currentRun.js"
+import { type Complete, Current } from "./currentRun.js"
 import type { HandlerEntry } from "./definition.js"
 import type { InFlight } from "./inFlight.js"
-import * as outcome from "./outcome.js"
 import { maxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 import * as settling from "./settling.js"
@@ -17,17 +15,21 @@ import * as settling from "./settling.js"
  * The way of one claimed run through a consumer: started in a fiber of its own, performed, its end decided and handed in.
  */
 
-/** Starts a claimed run in a fiber of its own. */
+/** Starts a claimed run in a fiber of its own, and performs it up to where it first waits. */
 export const start = (state: State, claimed: ClaimedRun, leaseUntil: number): Effect.Effect<void> =>
-  Effect.suspend(() => {
+  Effect.map(Scope.make(), (scope) => {
     const { previous, run } = claimed
     const inFlight = hold(state, claimed, leaseUntil, true)
     publishStart(state, run, previous)
-    return Effect.flatMap(Effect.forkDaemon(perform(state, inFlight, previous === "running")), (fiber) => {
-      inFlight.fiber = fiber
-      // somebody may have stopped it before it had a fiber
-      return inFlight.stop === null ? Effect.void : Fiber.interruptFork(fiber)
-    })
+    const given = { entry: inFlight.entry, run, current: currentRunOf(state, inFlight), scope }
+    const { fiberRefs, runtimeFlags } = state.surroundings
+    const runtime = Runtime.make({ context: attempt.services(given), fiberRefs, runtimeFlags })
+    const fiber = Runtime.runFork(runtime, perform(state, inFlight, given, previous === "running"))
+    inFlight.fiber = fiber
+    if (inFlight.stop !== null) {
+      // somebody stopped it before its fiber was known
+      fiber.unsafeInterruptAsFork(FiberId.none)
+    }
   })
 
 /** Gives back a run that was claimed while the consumer began to stop: its attempt has not begun. */
@@ -55,6 +57,7 @@ const hold = (state: State, { run }: ClaimedRun, leaseUntil: number, isPerformin
     log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
     fiber: null,
     isPerforming,
+    isBegun: isPerforming,
     stop: null,
     completed: null,
     progress: null,
@@ -77,28 +80,29 @@ const publishStart = (state: State, run: EncodedRun, previous: ClaimedRun["previ
   state.bus.publish({ run, from: previous === "running" ? "queued" : previous, at })
 }
 
-/** Performs a run and hands its end in. Only the attempt itself can be interrupted; what follows from it is carried out. */
-const perform = (state: State, inFlight: InFlight, isTakenOver: boolean): Effect.Effect<void> => {
-  const attempted = attemptOf(state, inFlight)
+/** Performs a run and hands its end in. Only the handler can be interrupted; what follows from it is carried out. */
+const perform = (state: State, inFlight: InFlight, given: attempt.Given, isTakenOver: boolean): Effect.Effect<void> => {
+  const attempted = attemptOf(given)
   return (isTakenOver ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
-    Effect.interruptible,
-    Effect.exit,
-    Effect.flatMap((exit) =>
+    Effect.flatMap((end) =>
       Effect.flatMap(state.broker.now, (now) =>
-        Effect.map(decide(inFlight, exit, now), (decision) => {
-          if (inFlight.completed !== null) {
-            settling.finish(state, { inFlight, settlement: inFlight.completed }, inFlight.completed.run)
-          } else if (decision === null) {
-            settling.loseSight(state, inFlight, now)
-          } else {
-            settling.handIn(state, inFlight, decision, now)
-          }
-        })
+        Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, decision, now))
       )
     ),
     Effect.catchAllCause((cause) => settling.abandon(state, inFlight, cause)),
     Effect.uninterruptible
   )
+}
+
+const conclude = (state: State, inFlight: InFlight, decision: settlement.Decision | null, now: number): void => {
+  const { completed } = inFlight
+  if (completed !== null) {
+    settling.finish(state, { inFlight, settlement: completed }, completed.run)
+  } else if (decision === null) {
+    settling.loseSight(state, inFlight, now)
+  } else {
+    settling.handIn(state, inFlight, decision, now)
+  }
 }
 
 /** The attempts that crashed may have stored lines which the record does not count. */
@@ -108,18 +112,19 @@ const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> 
   )
 
 /** The attempt, or nothing where the run has crashed its consumers too often to be tried again. */
-const attemptOf = (state: State, inFlight: InFlight): Effect.Effect<attempt.AttemptEnd> =>
-  Effect.suspend(() => {
-    const { entry, log, run } = inFlight
-    if (run.crashes > entry.definition.maxCrashes) {
-      return Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
-    }
-    const report = (progress: string) => {
+const attemptOf = (given: attempt.Given): Effect.Effect<attempt.AttemptEnd> =>
+  given.run.crashes > given.entry.definition.maxCrashes
+    ? Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: given.run.crashes } })
+    : attempt.perform(given)
+
+const currentRunOf = (state: State, inFlight: InFlight): Current =>
+  new Current(inFlight.run, inFlight.log, {
+    report: (progress) => {
       inFlight.progress = progress
       inFlight.progressIsStored = false
       state.unsaved.unsafeOpen()
-    }
-    return attempt.perform(entry, run, currentRun.make(run, log, report, completeInPlace(state, inFlight)))
+    },
+    complete: completeInPlace(state, inFlight)
   })
 
 /** Ends the run in the handler's own transaction, under the claim's fence. */
@@ -144,27 +149,25 @@ const completeInPlace =
       return isHeld
     })
 
-/** What follows from the Exit of an attempt; nothing, when the claim is lost. */
+/** What follows from the end of an attempt; nothing, when the claim is lost. */
 const decide = (
   { entry: { definition }, run, stop }: InFlight,
-  exit: Exit.Exit<attempt.AttemptEnd>,
+  end: attempt.AttemptEnd,
   now: number
 ): Effect.Effect<settlement.Decision | null> => {
-  if (stop?._tag === "LostClaim") {
+  if (stop === null) {
+    return settlement.afterAttempt(definition, run, end, now)
+  }
+  if (stop._tag === "LostClaim") {
     return Effect.succeed(null)
   }
-  if (Exit.isSuccess(exit)) {
-    return Effect.map(settlement.afterAttempt(definition, run, exit.value, now), (next) =>
-      stop?._tag === "Cancel" && !isFinal(next.run.state) ? cancelled(run, stop.reason, now) : next
-    )
-  }
-  if (!Cause.isInterrupted(exit.cause)) {
-    return Effect.flatMap(outcome.ofCause(definition, exit.cause), (outcome) =>
-      settlement.afterAttempt(definition, run, { _tag: "Outcome", outcome }, now)
+  if (end._tag !== "Interrupted") {
+    return Effect.map(settlement.afterAttempt(definition, run, end, now), (next) =>
+      stop._tag === "Cancel" && !isFinal(next.run.state) ? cancelled(run, stop.reason, now) : next
     )
   }
   return Effect.succeed(
-    stop?._tag === "Cancel"
+    stop._tag === "Cancel"
       ? cancelled(run, stop.reason, now)
       : { run: settlement.afterShutdown(definition, run, now), holdTaskUntil: null }
   )

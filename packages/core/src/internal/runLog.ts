@@ -1,6 +1,7 @@
 import { Cause, Context, Effect, FiberRef, FiberRefs, HashSet, Inspectable, List, Logger, Option } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import { LogLine } from "../Store.js"
+import { Current, type Lines, type NewLine } from "./currentRun.js"
 import type { RunId } from "./run.js"
 
 /** How many lines of a run are kept: the first ones as they come, and the last ones at the end of the attempt. */
@@ -9,9 +10,10 @@ const lastLines = 100
 export const maxLines = firstLines + lastLines
 
 /** The lines that one attempt has logged and that are not stored yet. */
-export class RunLog {
-  private fresh: Array<LogLine> = []
-  private last: Array<LogLine> = []
+export class RunLog implements Lines {
+  // most runs log nothing: no list is made for them
+  private fresh: Array<LogLine> | null = null
+  private last: Array<LogLine> | null = null
   private dropped = 0
   private seq: number
   private readonly runId: RunId
@@ -36,19 +38,21 @@ export class RunLog {
   }
 
   get isDirty(): boolean {
-    return this.fresh.length > 0
+    return this.fresh !== null
   }
 
-  push(line: Omit<ConstructorParameters<typeof LogLine>[0], "runId" | "attempt" | "seq">): void {
+  push(line: NewLine): void {
     const full = new LogLine(
       { ...line, runId: this.runId, attempt: this.attempt, seq: this.seq++ },
       { disableValidation: true }
     )
     this.onLine(full)
     if (full.seq < firstLines) {
+      this.fresh ??= []
       this.fresh.push(full)
       return
     }
+    this.last ??= []
     this.last.push(full)
     if (this.last.length > lastLines) {
       this.last.shift()
@@ -58,38 +62,42 @@ export class RunLog {
 
   /** The lines to store now. */
   take(): ReadonlyArray<LogLine> {
-    const lines = this.fresh
-    this.fresh = []
+    const lines = this.fresh ?? noLines
+    this.fresh = null
     return lines
   }
 
   /** Lines that could not be stored, to be stored later. */
   putBack(lines: ReadonlyArray<LogLine>): void {
-    this.fresh = [...lines, ...this.fresh]
+    if (lines.length > 0) {
+      this.fresh = [...lines, ...(this.fresh ?? noLines)]
+    }
   }
 
   /** All lines left, at the end of the attempt; where lines were left out, the first of the last says how many. */
   takeAll(): ReadonlyArray<LogLine> {
-    const lines = [...this.take(), ...this.last]
-    const marked = this.last[0]
-    if (this.dropped > 0 && marked !== undefined) {
-      lines[lines.length - this.last.length] = new LogLine(
-        { ...marked, message: `… ${this.dropped} lines were left out …\n${marked.message}` },
-        { disableValidation: true }
-      )
+    const { dropped, last } = this
+    const fresh = this.take()
+    if (last === null) {
+      return fresh
     }
-    this.last = []
+    this.last = null
     this.dropped = 0
-    return lines
+    const [marked, ...others] = last
+    return dropped === 0 || marked === undefined
+      ? [...fresh, ...last]
+      : [
+          ...fresh,
+          new LogLine(
+            { ...marked, message: `… ${dropped} lines were left out …\n${marked.message}` },
+            { disableValidation: true }
+          ),
+          ...others
+        ]
   }
 }
 
-const logs = new WeakMap<typeof CurrentRun.Service, RunLog>()
-
-/** Lets lines that are logged under this `CurrentRun` go to a log. */
-export const attach = (current: typeof CurrentRun.Service, log: RunLog): void => {
-  logs.set(current, log)
-}
+const noLines: ReadonlyArray<LogLine> = []
 
 const render = (message: unknown): string =>
   (Array.isArray(message) ? message : [message])
@@ -100,7 +108,7 @@ const render = (message: unknown): string =>
 const captureLogger = Logger.make<unknown, void>(({ annotations, cause, context, date, logLevel, message, spans }) => {
   const services = FiberRefs.getOrDefault(context, FiberRef.currentContext)
   const current = Context.getOption(services, CurrentRun)
-  const log = Option.isSome(current) ? logs.get(current.value) : undefined
+  const log = Option.isSome(current) ? Current.logOf(current.value) : undefined
   log?.push({
     at: date.getTime(),
     level: logLevel.label,

@@ -66,7 +66,7 @@ const heldFor = (run: EncodedRun, millis: number, now: number, holdTask: boolean
   holdTaskUntil: holdTask ? now + millis : null
 })
 
-/** What follows from an attempt that ended by itself. */
+/** What follows from an attempt that nobody stopped. */
 export const afterAttempt = (
   task: Definition,
   run: EncodedRun,
@@ -79,9 +79,15 @@ export const afterAttempt = (
     case "RateLimit":
       return Effect.succeed(heldFor(run, end_.millis, now, true))
     case "Outcome":
-      return Effect.map(afterOutcome(task, run, end_.outcome, now), (run) => ({ run, holdTaskUntil: null }))
+      return Effect.map(afterOutcome(task, run, end_.outcome, now), asDecision)
+    case "Interrupted":
+      return Effect.flatMap(outcome.ofCause(task, end_.cause), (outcome) =>
+        Effect.map(afterOutcome(task, run, outcome, now), asDecision)
+      )
   }
 }
+
+const asDecision = (run: EncodedRun): Decision => ({ run, holdTaskUntil: null })
 
 const afterOutcome = (task: Definition, run: EncodedRun, outcome: Outcome, now: number): Effect.Effect<EncodedRun> => {
   switch (outcome._tag) {

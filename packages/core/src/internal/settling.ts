@@ -14,9 +14,11 @@ import type { Decision } from "./settlement.js"
 
 /** What is to be written of a decision: with the log lines and the progress that are not stored yet. */
 export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decision, now: number): Settlement => {
-  const logs = inFlight.log.takeAll()
+  const { log, progress } = inFlight
+  const logs = log.takeAll()
+  const { logged } = log
   return {
-    run: { ...run, logged: inFlight.log.logged, progress: inFlight.progress ?? run.progress },
+    run: logged === run.logged && progress === null ? run : { ...run, logged, progress: progress ?? run.progress },
     logs,
     now,
     holdTaskUntil
@@ -45,7 +47,7 @@ export const answered = (state: State, ended: Ended, answer: Settled | undefined
 /** Tells of an end that was written, and lets the claim go. */
 export const finish = (state: State, { inFlight, settlement }: Ended, run: EncodedRun): void => {
   // an attempt that has not begun has no end to tell of
-  if (inFlight.fiber !== null) {
+  if (inFlight.isBegun) {
     state.bus.publish({ run, from: "running", at: settlement.now })
   }
   if (state.stopping) {
