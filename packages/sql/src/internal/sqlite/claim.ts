@@ -11,6 +11,8 @@ import type { Tables } from "./schema.js"
  */
 const portion = 200
 
+const rowColumns = `${runColumns}, was_scheduled, rowid`
+
 /**
  * The texts of a claim. Each is constant, whatever the number of lanes and runs, and reads nothing but the index entries
  * that it answers with. (Short statements in a row are quicker here than one that says it all.)
@@ -54,7 +56,13 @@ const makeTexts = (t: Tables) => ({
 
   heads: `SELECT rowid, rank, id FROM ${t.queue} WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
 
-  expired: `SELECT ${runColumns}, rowid FROM ${t.queue} WHERE rowid IN (
+  // The rows of one lane, in their order, without the detour over the heads.
+  headRows: `SELECT ${rowColumns} FROM ${t.queue}
+WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
+
+  rows: `SELECT ${rowColumns} FROM ${t.queue} WHERE rowid IN (SELECT value FROM json_each(:rows))`,
+
+  expired: `SELECT ${rowColumns} FROM ${t.queue} WHERE rowid IN (
   SELECT run.rowid FROM json_each(:tasks) AS task CROSS JOIN ${t.queue} AS run
   WHERE run.state = 'running' AND run.task = task.value AND run.lease_until <= :now
     AND run.queue IN (SELECT value FROM json_each(:queues))
@@ -66,10 +74,6 @@ const makeTexts = (t: Tables) => ({
   start: `UPDATE ${t.queue} SET
   crashes = crashes + (state = 'running'), state = 'running', fence = fence + 1, consumer = :consumer,
   lease_until = :leaseUntil, started_at = :now
-WHERE rowid IN (SELECT value FROM json_each(:rows))`,
-
-  // Read afterwards: RETURNING keeps a copy of each row and costs more than the update.
-  started: `SELECT ${runColumns}, was_scheduled FROM ${t.queue}
 WHERE rowid IN (SELECT value FROM json_each(:rows))`
 })
 
@@ -97,19 +101,16 @@ interface Seen {
   readonly nextAt: number | null
 }
 
-/** A row that is to be claimed. */
-interface Picked {
+interface Head {
   readonly rowid: number
+  readonly rank: number
   readonly id: string
 }
 
-interface Head extends Picked {
-  readonly rank: number
-}
+/** A row that is to be claimed, as it was before. */
+type Row = readonly [...RunRow, wasScheduled: 0 | 1, rowid: number]
 
-type Expired = readonly [...RunRow, rowid: number]
-
-type Started = readonly [...RunRow, wasScheduled: 0 | 1]
+const rowidOf = (row: Row): number => row[row.length - 1] as number
 
 const claimedSooner = (a: Head, b: Head): number => a.rank - b.rank || (a.id < b.id ? -1 : 1)
 
@@ -180,35 +181,33 @@ const look = Effect.fnUntraced(function* (
   return { ready, expired: next?.expired === 1, nextAt: Number.isFinite(nextAt) ? nextAt : null }
 })
 
-/** Takes over runs whose lease has ended; the ledger tells of the attempts that crashed. */
-const takeExpired = Effect.fnUntraced(function* (
+/** The runs whose lease has ended; their ledgers tell of the attempts that crashed. */
+const expiredRows = Effect.fnUntraced(function* (
   run: Run,
   texts: Texts,
   request: ClaimRequest,
   { unheld }: Open
-): Effect.fn.Return<ReadonlyArray<Picked>, SqlError> {
+): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
   const { limit, now, queues } = request
-  const expired = yield* run.values<Expired>(texts.expired, [
+  const rows = yield* run.values<Row>(texts.expired, [
     { now, limit, tasks: JSON.stringify(unheld), queues: JSON.stringify(queues) }
   ])
-  const picked: Array<Picked> = []
-  for (const row of expired) {
-    const rowid = row[row.length - 1] as number
-    yield* run(texts.crash, [{ row: rowid, ledger: crashed(toRun(row), now) }])
-    picked.push({ rowid, id: row[0] })
+  for (const row of rows) {
+    yield* run(texts.crash, [{ row: rowidOf(row), ledger: crashed(toRun(row), now) }])
   }
-  return picked
+  return rows
 })
 
 /** The first runs of the lanes that are ready, in the order of claiming. */
-const takeHeads = Effect.fnUntraced(function* (
+const headRows = Effect.fnUntraced(function* (
   run: Run,
   texts: Texts,
   request: ClaimRequest,
   { lanes }: Open,
   ready: Seen["ready"],
   limit: number
-): Effect.fn.Return<ReadonlyArray<Picked>, SqlError> {
+): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
+  const isOnlyLane = ready.length === 1
   const heads: Array<readonly [Head, Quota]> = []
   for (const { due, lane } of ready) {
     const quota = lanes.get(lane)
@@ -218,15 +217,42 @@ const takeHeads = Effect.fnUntraced(function* (
     if (due === 1) {
       yield* run(texts.promote, [{ lane, now: request.now, portion: Math.max(limit, portion) }])
     }
-    for (const head of yield* run<Head>(texts.heads, [{ lane, limit: Math.min(limit, quota.free) }])) {
+    const params = [{ lane, limit: Math.min(limit, quota.free) }]
+    if (isOnlyLane) {
+      return yield* run.values<Row>(texts.headRows, params)
+    }
+    for (const head of yield* run<Head>(texts.heads, params)) {
       heads.push([head, quota])
     }
   }
-  return heads
+  const first = heads
     .sort(([a], [b]) => claimedSooner(a, b))
-    .flatMap(([head, quota]) => (quota.free-- > 0 ? [head] : []))
+    .flatMap(([head, quota]) => (quota.free-- > 0 ? [head.rowid] : []))
     .slice(0, limit)
+  const rows = new Map<number, Row>()
+  for (const row of yield* run.values<Row>(texts.rows, [{ rows: JSON.stringify(first) }])) {
+    rows.set(rowidOf(row), row)
+  }
+  return first.map((rowid) => rows.get(rowid)!)
 })
+
+/** A run as the claim makes it. */
+const claimed = (row: Row, { consumer, leaseUntil, now }: ClaimRequest, isTakenOver: boolean): ClaimedRun => {
+  const run = toRun(row)
+  return {
+    run: {
+      ...run,
+      state: "running",
+      crashes: isTakenOver ? run.crashes + 1 : run.crashes,
+      ledger: isTakenOver ? crashed(run, now) : run.ledger,
+      fence: run.fence + 1,
+      consumer,
+      leaseUntil,
+      startedAt: now
+    },
+    previous: isTakenOver ? "running" : row[row.length - 2] === 1 ? "scheduled" : "queued"
+  }
+}
 
 /** The claim itself, in a transaction: takes what was seen, as far as it is still there. */
 const take = Effect.fnUntraced(function* (
@@ -237,24 +263,14 @@ const take = Effect.fnUntraced(function* (
 ): Effect.fn.Return<ReadonlyArray<ClaimedRun>, SqlError> {
   const { consumer, leaseUntil, limit, now } = request
   const lanes = yield* open(run, texts, request)
-  const expired = seen.expired ? yield* takeExpired(run, texts, request, lanes) : []
+  const expired = seen.expired ? yield* expiredRows(run, texts, request, lanes) : []
   const left = limit - expired.length
-  const heads = left > 0 && seen.ready.length > 0 ? yield* takeHeads(run, texts, request, lanes, seen.ready, left) : []
-  const order = [...expired, ...heads]
-  if (order.length === 0) {
-    return []
+  const heads = left > 0 && seen.ready.length > 0 ? yield* headRows(run, texts, request, lanes, seen.ready, left) : []
+  const rows = [...expired, ...heads]
+  if (rows.length > 0) {
+    yield* run(texts.start, [{ consumer, leaseUntil, now, rows: JSON.stringify(rows.map(rowidOf)) }])
   }
-  const rows = JSON.stringify(order.map(({ rowid }) => rowid))
-  yield* run(texts.start, [{ consumer, leaseUntil, now, rows }])
-  const started = new Map<string, Started>()
-  for (const row of yield* run.values<Started>(texts.started, [{ rows }])) {
-    started.set(row[0], row)
-  }
-  return order.map(({ id }, i) => {
-    const row = started.get(id)!
-    const waited = row.at(-1) === 1 ? "scheduled" : "queued"
-    return { run: toRun(row), previous: i < expired.length ? "running" : waited }
-  })
+  return rows.map((row, i) => claimed(row, request, i < expired.length))
 })
 
 /** A consumer that was interrupted meanwhile would never learn of its claims: they are undone before they are committed. */

@@ -4,7 +4,7 @@ import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"
 import type { Run } from "./database.js"
 import * as Insert from "./insert.js"
-import { insertHistory, type RunRow, runColumns, toRun } from "./rows.js"
+import { insertHistory, laneOf, type RunRow, runColumns, toRun } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 /** What broker and store do alike with records: each a part of a transaction. */
@@ -12,8 +12,15 @@ export interface Records {
   /** The records of these runs, wherever they are. */
   readonly get: (run: Run, ids: ReadonlyArray<string>) => Effect.Effect<Map<string, TaskRun.Encoded>, SqlError>
 
-  /** Writes ended runs into the history, and frees or keeps their idempotency keys. */
-  readonly remember: (run: Run, ended: ReadonlyArray<TaskRun.Encoded>) => Effect.Effect<void, SqlError>
+  /**
+   * Writes ended runs into the history, and frees or keeps their idempotency keys. `isKnown` tells of those that are there
+   * already.
+   */
+  readonly remember: (
+    run: Run,
+    ended: ReadonlyArray<TaskRun.Encoded>,
+    isKnown?: (id: TaskRun.RunId) => boolean
+  ) => Effect.Effect<void, SqlError>
 
   /** Adds log lines; one that is there stays as it is. */
   readonly appendLogs: Insert.Insert<LogLine>
@@ -121,8 +128,30 @@ const makeEndKeys = (t: Tables) => {
   })
 }
 
+/** Makes the part of a transaction that counts what enters the history. */
+const makeCount = (t: Tables) => {
+  const count = `INSERT INTO ${t.count} (queue, task, state, runs)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:counts) WHERE true
+ON CONFLICT (queue, task, state) DO UPDATE SET runs = runs + excluded.runs`
+
+  return (run: Run, added: ReadonlyArray<TaskRun.Encoded>): Effect.Effect<unknown, SqlError> => {
+    const counts = new Map<string, [queue: string, task: string, state: string, runs: number]>()
+    for (const { queue, state, task } of added) {
+      const key = `${laneOf(queue, task)}\u001f${state}`
+      const counted = counts.get(key)
+      if (counted === undefined) {
+        counts.set(key, [queue, task, state, 1])
+      } else {
+        counted[3]++
+      }
+    }
+    return counts.size === 0 ? Effect.void : run(count, [{ counts: JSON.stringify(Array.from(counts.values())) }])
+  }
+}
+
 export const make = (t: Tables): Records => {
   const history = insertHistory(t.history)
+  const count = makeCount(t)
   const appendLogs = insertLogs(t.log)
   const endKeys = makeEndKeys(t)
 
@@ -143,7 +172,16 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
         }
         return found
       }),
-    remember: (run, ended) => Effect.zipRight(history(run, ended), endKeys(run, ended)),
+    remember: (run, ended, isKnown = () => false) =>
+      history(run, ended).pipe(
+        Effect.zipRight(
+          count(
+            run,
+            ended.filter(({ id }) => !isKnown(id))
+          )
+        ),
+        Effect.zipRight(endKeys(run, ended))
+      ),
     appendLogs,
     logs: (run, id, { fromSeq, limit }) =>
       Effect.map(run<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))

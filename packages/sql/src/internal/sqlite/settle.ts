@@ -18,7 +18,6 @@ import { insertQueue, type RunRow, runColumns, toRun } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 interface Claim {
-  readonly rowid: number
   readonly id: string
   readonly fence: number
   readonly cancel_reason: string | null
@@ -28,10 +27,10 @@ interface Claim {
 export const makeSettle = (t: Tables, records: Records) => {
   const queue = insertQueue(t.queue)
   // Whatever comes next, the row of the claim goes: into the history, or back into the queue as a new one.
-  const findClaims = `SELECT run.rowid AS rowid, run.id AS id, run.fence AS fence, run.cancel_reason AS cancel_reason
-FROM json_each(:claims) AS claim CROSS JOIN ${t.queue} AS run
-WHERE run.id = claim.value ->> 0 AND run.fence = claim.value ->> 1 AND run.state = 'running'`
-  const endClaims = `DELETE FROM ${t.queue} WHERE rowid IN (SELECT value FROM json_each(:rows))`
+  const endClaims = `DELETE FROM ${t.queue} WHERE rowid IN (
+  SELECT run.rowid FROM json_each(:claims) AS claim CROSS JOIN ${t.queue} AS run
+  WHERE run.id = claim.value ->> 0 AND run.fence = claim.value ->> 1 AND run.state = 'running'
+) RETURNING id, fence, cancel_reason`
   const holdTasks = `INSERT INTO ${t.control} (kind, name, held_until)
 SELECT 'hold', value ->> 0, max(value ->> 1) FROM json_each(:holds) WHERE true GROUP BY value ->> 0
 ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coalesce(held_until, 0))`
@@ -42,11 +41,8 @@ ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coa
   ): Effect.fn.Return<ReadonlyArray<Settled>, SqlError> {
     const claims = JSON.stringify(settlements.map(({ run }) => [run.id, run.fence]))
     const held = new Map<string, Claim>()
-    for (const claim of yield* run<Claim>(findClaims, [{ claims }])) {
+    for (const claim of yield* run<Claim>(endClaims, [{ claims }])) {
       held.set(claim.id, claim)
-    }
-    if (held.size > 0) {
-      yield* run(endClaims, [{ rows: JSON.stringify(Array.from(held.values(), ({ rowid }) => rowid)) }])
     }
     const results = settlements.map((settlement) => {
       const claim = held.get(settlement.run.id)

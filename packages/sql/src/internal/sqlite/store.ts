@@ -31,7 +31,8 @@ const recording = ({ database, records, signals, tables }: Parts): Pick<typeof S
             // an older record must not free the key that a newer one holds
             yield* records.remember(
               run,
-              runs.filter(({ fence, id }) => (known.get(id) ?? fence) <= fence)
+              runs.filter(({ fence, id }) => (known.get(id) ?? fence) <= fence),
+              (id) => known.has(id)
             )
             yield* records.appendLogs(
               run,
