@@ -27,6 +27,8 @@ import * as TaskGroup from "./TaskGroup.js"
  * - `name`: the beginning of its id, to recognise it by. Default: `consumer`
  * - `maxConcurrentTasks`: how many runs it performs at one time. Default: 10
  * - `queues`: the queues it serves. Default: those that its tasks name
+ * - `prefetch`: the most runs that it claims beyond its free places. It does so only while runs are so short that it will
+ *   have begun them within some 20 milliseconds, and gives back what has waited for 250. Default: 100
  * - `lease`: how long a claim holds without a sign of life. It is extended every third of it. After a crash another
  *   consumer takes the run over once it has ended. Default: 30 seconds
  * - `grace`: how long running attempts may go on when the consumer stops. Default: 30 seconds
@@ -39,6 +41,7 @@ import * as TaskGroup from "./TaskGroup.js"
 export interface Options {
   readonly name?: string | undefined
   readonly maxConcurrentTasks?: number | undefined
+  readonly prefetch?: number | undefined
   readonly queues?: ReadonlyArray<string> | undefined
   readonly lease?: Duration.DurationInput | undefined
   readonly grace?: Duration.DurationInput | undefined
@@ -122,17 +125,18 @@ export const make = <Tasks extends Task.Any>(
       bus: yield* TaskEvents,
       entries,
       queues: options.queues ?? Array.from(new Set(group.tasks.map((task) => task.queueName))),
-      maxConcurrentTasks: yield* checkCount("maxConcurrentTasks", options.maxConcurrentTasks ?? 10),
+      maxConcurrentTasks: yield* checkCount("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
+      maxPrefetch: yield* checkCount("prefetch", options.prefetch ?? 100, 0),
       lease: yield* positive("lease", options.lease ?? "30 seconds"),
       grace: Duration.decode(options.grace ?? "30 seconds"),
       cleanup: Duration.decode(options.cleanup ?? "5 seconds")
     })
   })
 
-const checkCount = (option: string, value: number): Effect.Effect<number, InvalidOption> =>
-  Number.isSafeInteger(value) && value > 0
+const checkCount = (option: string, value: number, least: number): Effect.Effect<number, InvalidOption> =>
+  Number.isSafeInteger(value) && value >= least
     ? Effect.succeed(value)
-    : new InvalidOption({ option, value, expected: "an integer, 1 or more" })
+    : new InvalidOption({ option, value, expected: `an integer, ${least} or more` })
 
 const checkDuration = (option: string, value: Duration.Duration): Effect.Effect<Duration.Duration, InvalidOption> =>
   Duration.isFinite(value) && Duration.toMillis(value) >= 100

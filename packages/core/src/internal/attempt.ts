@@ -19,22 +19,26 @@ export type AttemptEnd =
   | { readonly _tag: "RateLimit"; readonly millis: number }
   | { readonly _tag: "Interrupted"; readonly cause: Cause.Cause<unknown> }
 
-/** What an attempt is given: the entry of its handler, the run, what the handler sees of it, and a Scope of its own. */
+/** What an attempt is given: the entry of its handler, the run, what the handler sees of it, and its services. */
 export interface Given {
   readonly entry: HandlerEntry
   readonly run: EncodedRun
   readonly current: typeof CurrentRun.Service
-  readonly scope: Scope.CloseableScope
+  readonly services: Context.Context<never>
 }
 
 /**
- * The services of an attempt: those of the handler's Layer, its run, and its Scope. The one context is made by hand, as each
- * `provide` would copy it once more; and it is given to a fiber from its beginning, where that costs nothing.
+ * The services of an attempt are those of the handler's Layer, its run, and its Scope, which enters when the attempt begins.
+ * The one context is made by hand, as each `provide` would copy it once more; and it is given to a fiber from its beginning,
+ * where that costs nothing.
  */
-export const services = ({ current, entry, run, scope }: Given): Context.Context<never> => {
-  const all = new Map(entry.context.unsafeMap).set(CurrentRun.key, current).set(Scope.Scope.key, scope)
+export const give = (entry: HandlerEntry, run: EncodedRun, current: typeof CurrentRun.Service): Given => {
+  const services = new Map(entry.context.unsafeMap).set(CurrentRun.key, current)
   const parent = parentSpan(run.traceparent)
-  return Context.unsafeMake<never>(parent === undefined ? all : all.set(Tracer.ParentSpan.key, parent))
+  if (parent !== undefined) {
+    services.set(Tracer.ParentSpan.key, parent)
+  }
+  return { entry, run, current, services: Context.unsafeMake<never>(services) }
 }
 
 /**
@@ -57,9 +61,12 @@ const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid
 
 const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
-  const closed = Effect.flatMap(Effect.exit(Effect.interruptible(traced(given, call(given.entry, payload)))), (exit) =>
-    Effect.as(Scope.close(given.scope, exit), exit)
-  )
+  const closed = Effect.flatMap(Scope.make(), (scope) => {
+    given.services.unsafeMap.set(Scope.Scope.key, scope)
+    return Effect.flatMap(Effect.exit(Effect.interruptible(traced(given, call(given.entry, payload)))), (exit) =>
+      Effect.as(Scope.close(scope, exit), exit)
+    )
+  })
   return definition.timeout === undefined
     ? Effect.flatMap(closed, (exit) => read(definition, exit))
     : Effect.flatMap(

@@ -4,6 +4,7 @@ import type { Settings, State, StoppedRun } from "./consumerState.js"
 import * as exchanging from "./exchanging.js"
 import { InFlights, stop } from "./inFlight.js"
 import * as leases from "./leases.js"
+import { Prefetch } from "./prefetch.js"
 import * as presence from "./presence.js"
 import { capturing } from "./runLog.js"
 
@@ -19,6 +20,9 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     stop: Effect.unsafeMakeLatch(false),
     report: { finished: 0, givenBack: [], interrupted: [] },
     stopping: false,
+    prefetch: new Prefetch(settings.maxPrefetch),
+    waiting: [],
+    isFilling: false,
     ended: [],
     hungry: true,
     nextAt: null,
@@ -33,8 +37,8 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     id: state.id,
     alive: Effect.map(life.status, (status) => status._tag !== "Done"),
     ready: exchanging.isReady(state),
-    running: Effect.sync(() => state.inFlights.size),
-    runningOf: (task: { readonly name: string }) => Effect.sync(() => state.inFlights.sizeOf(task.name)),
+    running: Effect.sync(() => state.inFlights.begun),
+    runningOf: (task: { readonly name: string }) => Effect.sync(() => state.inFlights.begunOf(task.name)),
     gracefullyStop
   }
 })

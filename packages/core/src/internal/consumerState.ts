@@ -3,7 +3,8 @@ import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { Bus } from "./bus.js"
 import type { HandlerEntry } from "./definition.js"
-import type { Ended, InFlights } from "./inFlight.js"
+import type { Ended, InFlight, InFlights } from "./inFlight.js"
+import type { Prefetch } from "./prefetch.js"
 import type { RunId } from "./run.js"
 
 /** A run that a shutdown stopped. */
@@ -20,6 +21,8 @@ export interface Settings {
   readonly entries: ReadonlyMap<string, HandlerEntry>
   readonly queues: ReadonlyArray<string>
   readonly maxConcurrentTasks: number
+  /** The most runs that are claimed beyond the free places. */
+  readonly maxPrefetch: number
   readonly lease: Duration.Duration
   readonly grace: Duration.Duration
   readonly cleanup: Duration.Duration
@@ -44,6 +47,11 @@ export interface State extends Settings {
     readonly interrupted: Array<StoppedRun>
   }
   stopping: boolean
+  readonly prefetch: Prefetch
+  /** What is claimed and waits for a place. */
+  readonly waiting: Array<InFlight>
+  /** Whether places are being filled: an attempt that ends meanwhile leaves it to who does so. */
+  isFilling: boolean
   /** Attempts that have ended, and are to be handed in with the next exchange. */
   ended: Array<Ended>
   /** Whether there may be something to claim. */

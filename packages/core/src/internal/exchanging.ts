@@ -5,6 +5,7 @@ import type { State } from "./consumerState.js"
 import type { Ended } from "./inFlight.js"
 import * as outage from "./outage.js"
 import * as performing from "./performing.js"
+import { longestWait } from "./prefetch.js"
 import * as settling from "./settling.js"
 
 /*
@@ -26,8 +27,8 @@ export const loop = (state: State): Effect.Effect<void> =>
     let failures = 0
     const step = Effect.suspend(() => {
       state.wake.unsafeClose()
-      const limit = state.stopping || !state.hungry ? 0 : freePlaces(state)
-      if (state.ended.length === 0 && limit === 0) {
+      const limit = state.stopping || !state.hungry ? 0 : wish(state)
+      if (state.ended.length === 0 && limit === 0 && !(state.stopping && state.waiting.length > 0)) {
         return rest(state)
       }
       const exchanged = Effect.flatMap(exchange(state, tasks, limit), (hasAnswer) => {
@@ -44,6 +45,10 @@ export const loop = (state: State): Effect.Effect<void> =>
   })
 
 const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
+
+/** How many runs to claim: for the free places, and beyond them as many as the pace allows. */
+const wish = ({ inFlights, maxConcurrentTasks, prefetch, waiting }: State): number =>
+  Math.max(0, maxConcurrentTasks - inFlights.performing - waiting.length) + prefetch.wish(waiting.length)
 
 /**
  * How often the loop lets the process have its turn. Where backend and handlers need no input or output, Effect's scheduler
@@ -64,6 +69,8 @@ const turn: Effect.Effect<void> =
 const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number): Effect.Effect<boolean> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(state.broker.now, (now) => {
+      state.prefetch.note(state.ended.length, now)
+      giveBackStale(state, now)
       const ended = state.ended
       state.ended = []
       const claim = limit === 0 ? null : request(state, tasks, limit, now)
@@ -113,23 +120,25 @@ const carryOut = (
   if (claim === null || claimed === null) {
     return answered
   }
-  const { leaseUntil, limit, now } = claim
-  state.answered = { ok: true, at: now }
+  state.answered = { ok: true, at: claim.now }
   state.nextAt = claimed.nextAt
-  state.hungry ||= claimed.runs.length >= limit
-  if (state.stopping) {
-    claimed.runs.forEach((run) => performing.giveBack(state, run, leaseUntil, now))
-    return answered
-  }
+  state.hungry ||= claimed.runs.length >= claim.limit
+  claimed.runs.forEach((run) => performing.hold(state, run, claim))
   return claimed.runs.length === 0
     ? answered
-    : answered.pipe(
-        Effect.zipRight(
-          Effect.forEach(claimed.runs, (run) => performing.start(state, run, leaseUntil), { discard: true })
-        ),
+    : Effect.zipRight(
+        Effect.map(answered, () => performing.fillPlaces(state)),
         // attempts that never wait are over by now: let those who listen to them have their turn
-        Effect.zipRight(Effect.yieldNow())
+        Effect.yieldNow()
       )
+}
+
+/** What waits for a place longer than was expected, or while the consumer stops, others may perform. */
+const giveBackStale = (state: State, now: number): void => {
+  const [first] = state.waiting
+  if (first !== undefined && (state.stopping || now - first.claimedAt >= longestWait)) {
+    performing.giveBackWaiting(state, now)
+  }
 }
 
 const carryOutSettled = (
@@ -195,6 +204,9 @@ const afterFailure = (state: State, failures: number): Effect.Effect<void> =>
  * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
  */
 const rest = (state: State): Effect.Effect<void> => {
+  if (state.waiting.length > 0) {
+    return restWhileWaiting(state)
+  }
   if (state.stopping || freePlaces(state) === 0) {
     return state.wake.await
   }
@@ -209,6 +221,13 @@ const rest = (state: State): Effect.Effect<void> => {
       : state.wake.await
   })
 }
+
+/** Until a place is free, or what waits for one has waited too long. */
+const restWhileWaiting = (state: State): Effect.Effect<void> =>
+  Effect.zipRight(
+    Effect.timeoutOption(state.wake.await, longestWait),
+    Effect.map(state.broker.now, (now) => giveBackStale(state, now))
+  )
 
 /** Not stopping, and the broker answered within its last three poll intervals, or while all places are taken. */
 export const isReady = (state: State): Effect.Effect<boolean> =>

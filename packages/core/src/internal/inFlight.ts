@@ -1,5 +1,5 @@
 import type { Fiber, FiberId } from "effect"
-import type { Settlement } from "../Broker.js"
+import type { ClaimedRun, Settlement } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { HandlerEntry } from "./definition.js"
 import type { RunId } from "./run.js"
@@ -16,12 +16,15 @@ export interface InFlight {
   readonly run: EncodedRun
   readonly entry: HandlerEntry
   readonly log: RunLog
-  /** Whether the attempt has begun: a consumer that stops gives back what it has just claimed. */
-  readonly isBegun: boolean
+  readonly previous: ClaimedRun["previous"]
+  /** When it was claimed, by the broker's clock. */
+  readonly claimedAt: number
+  /** `waiting` for a place, `performing` in one, or `ended`: what is to be written of it is decided. */
+  stage: "waiting" | "performing" | "ended"
+  /** Whether the attempt has begun, and is told of: others are given back as if they had not been claimed. */
+  isBegun: boolean
   /** The fiber of the attempt; `null` until it first waits. */
   fiber: Fiber.RuntimeFiber<void> | null
-  /** Whether the attempt takes one of the consumer's places: until its end is decided. */
-  isPerforming: boolean
   /** Why its fiber was interrupted; the first reason stands. */
   stop: StopReason | null
   /** What the handler has settled in a transaction of its own, once that is committed. */
@@ -42,11 +45,17 @@ export interface Ended {
 /** The claims that a consumer holds. */
 export class InFlights {
   private readonly byId = new Map<RunId, InFlight>()
-  private readonly byTask = new Map<string, number>()
+  private readonly begunByTask = new Map<string, number>()
+  private begunCount = 0
   private performingCount = 0
 
   get size(): number {
     return this.byId.size
+  }
+
+  /** How many have begun, and are not settled yet. */
+  get begun(): number {
+    return this.begunCount
   }
 
   /** How many places are taken. */
@@ -58,8 +67,8 @@ export class InFlights {
     return this.byId.get(id)
   }
 
-  sizeOf(task: string): number {
-    return this.byTask.get(task) ?? 0
+  begunOf(task: string): number {
+    return this.begunByTask.get(task) ?? 0
   }
 
   all(): ReadonlyArray<InFlight> {
@@ -68,23 +77,35 @@ export class InFlights {
 
   add(inFlight: InFlight): void {
     this.byId.set(inFlight.run.id, inFlight)
-    this.byTask.set(inFlight.run.task, this.sizeOf(inFlight.run.task) + 1)
-    this.performingCount += inFlight.isPerforming ? 1 : 0
   }
 
-  /** The attempt is over; its place is free, though its end is still to be written. */
-  freePlace(inFlight: InFlight): void {
-    this.performingCount -= inFlight.isPerforming ? 1 : 0
-    inFlight.isPerforming = false
+  begin(inFlight: InFlight): void {
+    inFlight.stage = "performing"
+    this.performingCount++
+    this.countBegun(inFlight, 1)
+  }
+
+  /** Its end is decided; its place is free, though the end is still to be written. */
+  end(inFlight: InFlight): void {
+    this.performingCount -= inFlight.stage === "performing" ? 1 : 0
+    inFlight.stage = "ended"
   }
 
   /** Removes a claim, unless a newer claim of this consumer on the same run stands in its place. */
   remove(inFlight: InFlight): void {
-    this.freePlace(inFlight)
+    this.end(inFlight)
     if (this.byId.get(inFlight.run.id) === inFlight) {
       this.byId.delete(inFlight.run.id)
     }
-    this.byTask.set(inFlight.run.task, this.sizeOf(inFlight.run.task) - 1)
+    if (inFlight.isBegun) {
+      this.countBegun(inFlight, -1)
+    }
+  }
+
+  private countBegun(inFlight: InFlight, change: 1 | -1): void {
+    inFlight.isBegun = change === 1
+    this.begunCount += change
+    this.begunByTask.set(inFlight.run.task, this.begunOf(inFlight.run.task) + change)
   }
 }
 

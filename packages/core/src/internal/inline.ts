@@ -1,4 +1,4 @@
-import { Clock, type Context, Effect, Exit, type Schema, Scope } from "effect"
+import { Clock, type Context, Effect, Exit, type Schema } from "effect"
 import type { Broker } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
@@ -85,10 +85,10 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
       way.run = { ...way.run, progress }
     }
     const current = new Current(way.run, log, { report, complete: completeInPlace(options, way, log) })
-    const given = { entry, run: way.run, current, scope: yield* Scope.make() }
+    const given = attempt.give(entry, way.run, current)
     const end = yield* attempt.perform(given).pipe(
       Effect.uninterruptible,
-      Effect.mapInputContext((_: Context.Context<never>) => attempt.services(given)),
+      Effect.mapInputContext((_: Context.Context<never>) => given.services),
       capturing,
       Effect.ensuring(Effect.sync(() => way.endAttempt(log)))
     )

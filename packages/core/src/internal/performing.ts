@@ -1,5 +1,5 @@
-import { Effect, FiberId, Runtime, Scope } from "effect"
-import { type ClaimedRun, settle } from "../Broker.js"
+import { Cause, Effect, FiberId, Runtime } from "effect"
+import { type ClaimedRun, type ClaimRequest, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
@@ -15,27 +15,68 @@ import * as settling from "./settling.js"
  * The way of one claimed run through a consumer: started in a fiber of its own, performed, its end decided and handed in.
  */
 
-/** Starts a claimed run in a fiber of its own, and performs it up to where it first waits. */
-export const start = (state: State, claimed: ClaimedRun, leaseUntil: number): Effect.Effect<void> =>
-  Effect.map(Scope.make(), (scope) => {
-    const { previous, run } = claimed
-    const inFlight = hold(state, claimed, leaseUntil, true)
-    publishStart(state, run, previous)
-    const given = { entry: inFlight.entry, run, current: currentRunOf(state, inFlight), scope }
-    const { fiberRefs, runtimeFlags } = state.surroundings
-    const runtime = Runtime.make({ context: attempt.services(given), fiberRefs, runtimeFlags })
-    const fiber = Runtime.runFork(runtime, perform(state, inFlight, given, previous === "running"))
-    inFlight.fiber = fiber
-    if (inFlight.stop !== null) {
-      // somebody stopped it before its fiber was known
-      fiber.unsafeInterruptAsFork(FiberId.none)
-    }
-  })
+/** Holds a claimed run until there is a place for it. */
+export const hold = (state: State, { previous, run }: ClaimedRun, { leaseUntil, now }: ClaimRequest): void => {
+  const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
+    state.bus.publishLine(line)
+    state.unsaved.unsafeOpen()
+  }
+  const inFlight: InFlight = {
+    run,
+    entry: entryOf(state, run),
+    log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
+    previous,
+    claimedAt: now,
+    stage: "waiting",
+    isBegun: false,
+    fiber: null,
+    stop: null,
+    completed: null,
+    progress: null,
+    progressIsStored: true,
+    leaseUntil
+  }
+  state.inFlights.add(inFlight)
+  state.waiting.push(inFlight)
+  state.busy.unsafeOpen()
+}
 
-/** Gives back a run that was claimed while the consumer began to stop: its attempt has not begun. */
-export const giveBack = (state: State, claimed: ClaimedRun, leaseUntil: number, now: number): void => {
-  const inFlight = hold(state, claimed, leaseUntil, false)
-  settling.handIn(state, inFlight, { run: settlement.unbegun(claimed.run, now), holdTaskUntil: null }, now)
+/** Fills the free places with what waits for one. An attempt that ends at once frees its place for the next. */
+export const fillPlaces = (state: State): void => {
+  if (state.isFilling || state.stopping) {
+    return
+  }
+  state.isFilling = true
+  while (state.inFlights.performing < state.maxConcurrentTasks) {
+    const next = state.waiting.shift()
+    if (next === undefined) {
+      break
+    }
+    begin(state, next)
+  }
+  state.isFilling = false
+}
+
+/** Starts a run in a fiber of its own, and performs it up to where it first waits. */
+const begin = (state: State, inFlight: InFlight): void => {
+  state.inFlights.begin(inFlight)
+  publishStart(state, inFlight)
+  const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight))
+  const { fiberRefs, runtimeFlags } = state.surroundings
+  const runtime = Runtime.make({ context: given.services, fiberRefs, runtimeFlags })
+  const fiber = Runtime.runFork(runtime, perform(state, inFlight, given))
+  inFlight.fiber = fiber
+  if (inFlight.stop !== null) {
+    // somebody stopped it before its fiber was known
+    fiber.unsafeInterruptAsFork(FiberId.none)
+  }
+}
+
+/** Gives back what still waits for a place: none of its attempts has begun. */
+export const giveBackWaiting = (state: State, now: number): void => {
+  for (const inFlight of state.waiting.splice(0)) {
+    settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), holdTaskUntil: null }, now)
+  }
 }
 
 const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
@@ -46,30 +87,7 @@ const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
   return entry
 }
 
-const hold = (state: State, { run }: ClaimedRun, leaseUntil: number, isPerforming: boolean): InFlight => {
-  const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
-    state.bus.publishLine(line)
-    state.unsaved.unsafeOpen()
-  }
-  const inFlight: InFlight = {
-    run,
-    entry: entryOf(state, run),
-    log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
-    fiber: null,
-    isPerforming,
-    isBegun: isPerforming,
-    stop: null,
-    completed: null,
-    progress: null,
-    progressIsStored: true,
-    leaseUntil
-  }
-  state.inFlights.add(inFlight)
-  state.busy.unsafeOpen()
-  return inFlight
-}
-
-const publishStart = (state: State, run: EncodedRun, previous: ClaimedRun["previous"]): void => {
+const publishStart = (state: State, { previous, run }: InFlight): void => {
   if (!state.bus.hasListeners) {
     return
   }
@@ -81,9 +99,9 @@ const publishStart = (state: State, run: EncodedRun, previous: ClaimedRun["previ
 }
 
 /** Performs a run and hands its end in. Only the handler can be interrupted; what follows from it is carried out. */
-const perform = (state: State, inFlight: InFlight, given: attempt.Given, isTakenOver: boolean): Effect.Effect<void> => {
-  const attempted = attemptOf(given)
-  return (isTakenOver ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
+const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect.Effect<void> => {
+  const attempted = attemptOf(inFlight, given)
+  return (inFlight.previous === "running" ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
     Effect.flatMap((end) =>
       Effect.flatMap(state.broker.now, (now) =>
         Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, decision, now))
@@ -103,6 +121,7 @@ const conclude = (state: State, inFlight: InFlight, decision: settlement.Decisio
   } else {
     settling.handIn(state, inFlight, decision, now)
   }
+  fillPlaces(state)
 }
 
 /** The attempts that crashed may have stored lines which the record does not count. */
@@ -111,11 +130,18 @@ const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> 
     Effect.map(state.store.logs(run.id, { fromSeq: run.logged, limit: maxLines }), (lines) => log.goOnAfter(lines))
   )
 
-/** The attempt, or nothing where the run has crashed its consumers too often to be tried again. */
-const attemptOf = (given: attempt.Given): Effect.Effect<attempt.AttemptEnd> =>
-  given.run.crashes > given.entry.definition.maxCrashes
-    ? Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: given.run.crashes } })
+/**
+ * The attempt, or nothing: where the run was stopped while it waited for a place, or has crashed its consumers too often to
+ * be tried again.
+ */
+const attemptOf = ({ entry, run, stop }: InFlight, given: attempt.Given): Effect.Effect<attempt.AttemptEnd> => {
+  if (stop !== null) {
+    return Effect.succeed({ _tag: "Interrupted", cause: Cause.empty })
+  }
+  return run.crashes > entry.definition.maxCrashes
+    ? Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
     : attempt.perform(given)
+}
 
 const currentRunOf = (state: State, inFlight: InFlight): Current =>
   new Current(inFlight.run, inFlight.log, {

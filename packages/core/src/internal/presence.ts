@@ -39,7 +39,7 @@ const record = (state: State, startedAt: number, seenAt: number): ConsumerRecord
       queues: state.queues,
       tasks: Array.from(state.entries.keys()),
       maxConcurrentTasks: state.maxConcurrentTasks,
-      running: state.inFlights.size,
+      running: state.inFlights.begun,
       stopping: state.stopping
     },
     { disableValidation: true }

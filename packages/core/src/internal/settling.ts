@@ -28,7 +28,7 @@ export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decisio
 /** Hands in what is to be written of an attempt, and frees its place. */
 export const handIn = (state: State, inFlight: InFlight, decision: Decision, now: number): void => {
   state.ended.push({ inFlight, settlement: toSettlement(inFlight, decision, now) })
-  state.inFlights.freePlace(inFlight)
+  state.inFlights.end(inFlight)
   state.wake.unsafeOpen()
 }
 
