@@ -1,13 +1,10 @@
-import * as claims from "./measures/claims.js"
 import { drain } from "./measures/drain.js"
 import * as enqueue from "./measures/enqueue.js"
 import * as footprint from "./measures/footprint.js"
 import * as latency from "./measures/latency.js"
 import type { Backend, Job, Request, Size } from "./protocol.js"
-import * as effectTasks from "./subjects/effectTasks.js"
 import { ours, subjects } from "./subjects/index.js"
-import { type Place, places } from "./subjects/places.js"
-import type { Queue, Subject } from "./subjects/subject.js"
+import type { Aim, Queue, Subject } from "./subjects/subject.js"
 
 /** What one process measures: one subject on one backend. */
 export interface Bench {
@@ -26,20 +23,12 @@ const onQueue: { readonly [J in Job]?: (queue: Queue, size: Size) => Promise<num
   "cpu-idle": footprint.idleCpu
 }
 
-const scales: { readonly [J in Job]?: claims.Scale } = {
-  "claim-1k": { backlog: 1_000, history: 0 },
-  "claim-100k": { backlog: 100_000, history: 0 },
-  "claim-1m": { backlog: 1_000_000, history: 0 },
-  "claim-history-0": { backlog: 1_000, history: 0 },
-  "claim-history-100k": { backlog: 1_000, history: 100_000 },
-  "claim-history-1m": { backlog: 1_000, history: 1_000_000 }
-}
-
-const makeQueueBench = (subject: Subject): Bench => {
+/** The jobs that every subject can be asked for. */
+export const makeQueueBench = (subject: Subject): Bench => {
   const rates = new Map<Job, number>()
 
-  const withQueue = async <A>(use: (queue: Queue) => Promise<A>): Promise<A> => {
-    const queue = await subject.open()
+  const withQueue = async <A>(aim: Aim, use: (queue: Queue) => Promise<A>): Promise<A> => {
+    const queue = await subject.open(aim)
     try {
       return await use(queue)
     } finally {
@@ -52,7 +41,7 @@ const makeQueueBench = (subject: Subject): Bench => {
     if (perform === undefined) {
       throw new Error(`cannot measure ${job}`)
     }
-    const value = await withQueue((queue) => perform(queue, size))
+    const value = await withQueue(job === "cpu-idle" ? "application" : "throughput", (queue) => perform(queue, size))
     rates.set(job, value)
     return { [job]: value }
   }
@@ -73,11 +62,11 @@ const makeQueueBench = (subject: Subject): Bench => {
 
   const round = async ({ job, size }: Request): Promise<Values> => {
     if (job === "latency-idle") {
-      return withQueue((queue) => latency.idle(queue, size))
+      return withQueue("application", (queue) => latency.idle(queue, size))
     }
     if (job === "latency-half") {
       const perSecond = await halfLoad(size)
-      return withQueue((queue) => latency.underLoad(queue, size, perSecond))
+      return withQueue("application", (queue) => latency.underLoad(queue, size, perSecond))
     }
     return measure(job, size)
   }
@@ -85,40 +74,19 @@ const makeQueueBench = (subject: Subject): Bench => {
   return { round, remove: subject.remove }
 }
 
-/** Ours can do more: the broker's claims are measured by themselves. */
-const makeOurs = (place: Place): Bench => {
-  const bench = makeQueueBench(effectTasks.make(place))
-  let prepared: claims.Claims | undefined
-  return {
-    round: async (request) => {
-      const scale = scales[request.job]
-      if (scale === undefined) {
-        return bench.round(request)
-      }
-      // a process that measures claims measures nothing else
-      prepared ??= await claims.open(place.fresh(scale.history), scale)
-      return { [request.job]: await prepared.round() }
-    },
-    remove: async () => {
-      await prepared?.close()
-      await bench.remove()
-    }
-  }
-}
-
 /** Loads a subject. What an earlier process has left of it is removed. */
 export const load = async (backend: Backend, name: string): Promise<Bench> => {
-  const place = places[backend]
-  const subject = subjects[backend][name]
+  // a peer's process does not load Effect for ours
   const bench =
-    name === ours && place !== undefined
-      ? makeOurs(place())
-      : subject === undefined
-        ? undefined
-        : makeQueueBench(await subject())
-  if (bench === undefined) {
-    throw new Error(`there is no ${name} on ${backend}`)
-  }
+    name === ours ? (await import("./oursBench.js")).make(backend) : makeQueueBench(await subjectOf(backend, name))
   await bench.remove()
   return bench
+}
+
+const subjectOf = (backend: Backend, name: string): Promise<Subject> => {
+  const subject = subjects[backend][name]
+  if (subject === undefined) {
+    throw new Error(`there is no ${name} on ${backend}`)
+  }
+  return subject()
 }

@@ -27,5 +27,6 @@ export const reading = [
   "A job is a no-op with a payload of about 100 bytes. runs/s: higher is better; all else: lower is better.",
   "ours ÷ it is the median of effect-tasks divided by that of the subject.",
   "latency-half: from the intended enqueue to the handler's start, at half of the load at which a process that enqueues",
-  "and performs would have no time left. cpu-idle and memory are those of the subject's own process."
+  "and performs would have no time left. cpu-idle and memory are those of the subject's own process.",
+  "Peers that can only poll (plainjob, @effect/sql) do so every 10 ms, which decides their latency and their cpu-idle."
 ]

@@ -6,7 +6,12 @@ export const url = process.env.DATABASE_URL ?? "postgres://postgres@127.0.0.1:54
 /** As many connections as every subject gets. */
 export const connections = 10
 
-export const pool = (): pg.Pool => new pg.Pool({ connectionString: url, max: connections })
+/** A connection that fails shows in the query that needed it. */
+export const pool = (): pg.Pool => {
+  const ignore = () => {}
+  const pool = new pg.Pool({ connectionString: url, max: connections })
+  return pool.on("error", ignore).on("connect", (client) => client.on("error", ignore))
+}
 
 /** One statement on a connection of its own. */
 export const query = async (text: string): Promise<ReadonlyArray<Record<string, unknown>>> => {

@@ -5,11 +5,17 @@
  * does not pay for it, and ours pays for its own fibers only.
  */
 export interface Subject {
-  /** Opens a queue without jobs. */
-  readonly open: () => Promise<Queue>
+  /** Opens a queue without jobs, with the settings that suit what is to be measured. */
+  readonly open: (aim: Aim) => Promise<Queue>
   /** Removes what it has left on disk or in the database. */
   readonly remove: () => Promise<void>
 }
+
+/**
+ * What a queue is set up for: to do as much as it can, or to be used as one would in an application, soon to answer and
+ * quiet when there is nothing to do. Most need no difference.
+ */
+export type Aim = "throughput" | "application"
 
 /** A queue of jobs that are told apart by a number. What is sent is acknowledged as durable when the promise resolves. */
 export interface Queue {
