@@ -5,54 +5,48 @@
  */
 import { FileSystem } from "@effect/platform"
 import { NodeContext, NodeRuntime } from "@effect/platform-node"
-import { Clock, Config, Console, Data, Effect } from "effect"
-import { parse } from "./arguments.js"
+import { Clock, Config, Console, Data, Effect, Option } from "effect"
+import { type Arguments, parse } from "./arguments.js"
 import type { Backend } from "./protocol.js"
 import { table } from "./report.js"
-import { type Measured, run } from "./rounds.js"
+import { run } from "./rounds.js"
 import * as settings from "./settings.js"
 
 class Incomplete extends Data.TaggedError("Incomplete")<{ readonly what: ReadonlyArray<string> }> {
   override get message(): string {
-    return `not measured: ${this.what.join(", ")}`
+    return this.what.length === 0 ? "nothing to measure has these names" : `not measured: ${this.what.join(", ")}`
   }
 }
 
 /** After so many seconds measures get fewer rounds: of the whole of a quick run, and of each backend of a full one. */
 const seconds = { quick: 80, full: 540 }
 
-const nothing: Measured = { results: [], failures: [] }
+/** One backend's part of the table and its footer, or nothing where it cannot be reached. */
+const measure = Effect.fnUntraced(
+  function* (backend: Backend, asked: Arguments, begin: number) {
+    const start = yield* Clock.currentTimeMillis
+    const deadline = asked.quick ? begin + seconds.quick * 1_000 : start + seconds.full * 1_000
+    const footer = yield* settings.of(backend)
+    return Option.some({ ...(yield* run(backend, asked, deadline)), footer })
+  },
+  Effect.catchTag("Unreachable", ({ backend }) =>
+    Effect.as(Console.log(`skipped ${backend}: it does not answer (DATABASE_URL names another server)`), Option.none())
+  )
+)
 
 const program = Effect.gen(function* () {
   const asked = yield* parse(process.argv.slice(2))
   const fs = yield* FileSystem.FileSystem
   const isCI = yield* Config.boolean("CI").pipe(Config.withDefault(false))
-  const skipped: Array<string> = []
-  const footer: Array<string> = []
   const begin = yield* Clock.currentTimeMillis
-
-  const measure = Effect.fnUntraced(function* (backend: Backend) {
-    const start = yield* Clock.currentTimeMillis
-    const deadline = asked.quick ? begin + seconds.quick * 1_000 : start + seconds.full * 1_000
-    footer.push(yield* settings.of(backend))
-    return yield* run(backend, asked, deadline)
-  })
-  const measured = yield* Effect.forEach(asked.backends, (backend) =>
-    Effect.catchAll(measure(backend), () =>
-      Effect.as(
-        Effect.zipRight(
-          Effect.sync(() => skipped.push(backend)),
-          Console.log(`skipped ${backend}: it cannot be reached (DATABASE_URL names another server)`)
-        ),
-        nothing
-      )
-    )
-  )
-
+  const all = yield* Effect.forEach(asked.backends, (backend) => measure(backend, asked, begin))
+  const measured = all.flatMap(Option.toArray)
+  const skipped = asked.backends.filter((_, i) => Option.isNone(all[i]!))
   const results = measured.flatMap(({ results }) => results)
   const failures = measured.flatMap(({ failures }) => failures)
+
   yield* Console.log(table(results, failures))
-  yield* Console.log(`\n${[...footer, ...settings.reading].join("\n")}`)
+  yield* Console.log(`\n${[...measured.map(({ footer }) => footer), ...settings.reading].join("\n")}`)
   for (const { backend, measure, message, subject } of failures) {
     yield* Console.error(`\n${subject} failed at ${measure} on ${backend}: ${message}`)
   }
@@ -63,7 +57,7 @@ const program = Effect.gen(function* () {
     ...failures.map(({ backend, measure, subject }) => `${subject} at ${measure} on ${backend}`),
     ...(isCI ? skipped : [])
   ]
-  if (missing.length > 0) {
+  if (missing.length > 0 || results.length + skipped.length === 0) {
     return yield* new Incomplete({ what: missing })
   }
 }).pipe(Effect.provide(NodeContext.layer))

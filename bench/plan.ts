@@ -26,6 +26,7 @@ export interface Group {
   readonly patience: number
 }
 
+/** Drains are as long as the slowest peer allows: each of its polls sorts all that waits. */
 const sizes: { readonly [Mode in "quick" | "full"]: { readonly [B in Backend]: Size } } = {
   quick: {
     memory: { single: 5_000, bulk: 10_000, drain: 5_000, latencySeconds: 0.2, idleSeconds: 2 },
@@ -34,8 +35,8 @@ const sizes: { readonly [Mode in "quick" | "full"]: { readonly [B in Backend]: S
   },
   full: {
     memory: { single: 100_000, bulk: 100_000, drain: 100_000, latencySeconds: 2, idleSeconds: 5 },
-    sqlite: { single: 10_000, bulk: 30_000, drain: 20_000, latencySeconds: 2, idleSeconds: 5 },
-    pg: { single: 3_000, bulk: 10_000, drain: 5_000, latencySeconds: 2, idleSeconds: 5 }
+    sqlite: { single: 10_000, bulk: 30_000, drain: 4_000, latencySeconds: 2, idleSeconds: 5 },
+    pg: { single: 3_000, bulk: 10_000, drain: 3_000, latencySeconds: 2, idleSeconds: 5 }
   }
 }
 
@@ -76,7 +77,13 @@ export const make = (backend: Backend, { only, quick, subjects }: Arguments): Re
   const isWanted = (job: Job) =>
     only.length === 0 || only.some((measure) => job.startsWith(measure) || measure.startsWith(`${job}-`))
   const size = sizes[quick ? "quick" : "full"][backend]
-  const common = { size, warmUpSize: scaled(size, quick ? 0.25 : 0.5), warmUps: 1, together: false, patience: 60 }
+  const common = {
+    size,
+    warmUpSize: scaled(size, quick ? 0.25 : 0.5),
+    warmUps: 1,
+    together: false,
+    patience: quick ? 15 : 60
+  }
   const rounds = quick ? 3 : 5
   const lanesOf = (job: Job): ReadonlyArray<Lane> => names.map((subject) => ({ subject, job, process: subject }))
   const claims = (jobs: ReadonlyArray<Job>): ReadonlyArray<Lane> =>
@@ -87,7 +94,7 @@ export const make = (backend: Backend, { only, quick, subjects }: Arguments): Re
     ...(backend === "memory" ? [{ ...common, ...few, lanes: lanesOf("memory-100k") }] : []),
     { ...common, ...few, lanes: lanesOf("cpu-idle"), together: true },
     ...growth[quick ? "quick" : "full"].map(
-      (jobs): Group => ({ ...common, lanes: claims(jobs), rounds, patience: 400 })
+      (jobs): Group => ({ ...common, lanes: claims(jobs), rounds, patience: quick ? 40 : 400 })
     )
   ]
     .map((group) => ({ ...group, lanes: group.lanes.filter(({ job }) => isWanted(job)) }))

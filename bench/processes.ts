@@ -1,5 +1,7 @@
 /* The processes of the subjects: started when they are first asked, ended with the scope. */
 import { type ChildProcess, fork } from "node:child_process"
+import { FileSystem } from "@effect/platform"
+import type { PlatformError } from "@effect/platform/Error"
 import { Data, Duration, Effect, type Scope } from "effect"
 import type { Lane } from "./plan.js"
 import { type Answer, type Backend, type Request, remove } from "./protocol.js"
@@ -28,8 +30,10 @@ interface Running {
   readonly output: () => string
 }
 
-const start = (backend: Backend, subject: string): Running => {
+/** What it writes to disk goes to the folder, also when it does not live to remove it. */
+const start = (backend: Backend, subject: string, folder: string): Running => {
   const child = fork(new URL("./child.js", import.meta.url), [backend, subject], {
+    env: { ...process.env, TMPDIR: folder },
     execArgv: [...process.execArgv, ...flags],
     stdio: ["ignore", "ignore", "pipe", "ipc"]
   })
@@ -76,12 +80,14 @@ const values = (running: Running, request: Request | typeof remove, patience: nu
 const stop = (running: Running): Effect.Effect<void> =>
   Effect.ignore(values(running, remove, 10)).pipe(Effect.zipRight(Effect.sync(() => running.child.kill("SIGKILL"))))
 
-export const make = (backend: Backend): Effect.Effect<Processes, never, Scope.Scope> =>
+export const make = (backend: Backend): Effect.Effect<Processes, PlatformError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
+    const fs = yield* FileSystem.FileSystem
+    const folder = yield* fs.makeTempDirectoryScoped({ prefix: "effect-tasks-bench-" })
     const all = new Map<string, Running>()
     yield* Effect.addFinalizer(() => Effect.forEach(all.values(), stop, { concurrency: "unbounded", discard: true }))
     const runningOf = ({ process, subject }: Lane) => {
-      const running = all.get(process) ?? start(backend, subject)
+      const running = all.get(process) ?? start(backend, subject, folder)
       all.set(process, running)
       return running
     }

@@ -7,7 +7,7 @@ import * as processes from "./processes.js"
 import type { Backend } from "./protocol.js"
 import { type Failure, median, type Result, unitOf } from "./report.js"
 
-export interface Measured {
+interface Measured {
   readonly results: ReadonlyArray<Result>
   readonly failures: ReadonlyArray<Failure>
 }
@@ -74,7 +74,7 @@ const resultsOf = (backend: Backend, { lanes }: Group, { failed, rounds }: Progr
 }
 
 /** Measures one backend. After the deadline (epoch milliseconds) a measure gets one round only. */
-export const run = (backend: Backend, asked: Arguments, deadline: number): Effect.Effect<Measured> =>
+export const run = (backend: Backend, asked: Arguments, deadline: number) =>
   Effect.scoped(
     Effect.gen(function* () {
       const children = yield* processes.make(backend)

@@ -1,12 +1,18 @@
-import { Effect } from "effect"
+import { Data, Effect } from "effect"
 import type { Backend } from "./protocol.js"
 import * as postgres from "./subjects/postgres.js"
 
 const durability =
   "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit"
 
-/** The settings that all subjects of a backend have in common, for the table's footer. Fails where it cannot be reached. */
-export const of = (backend: Backend): Effect.Effect<string, unknown> => {
+/** A backend that needs a server, and there is none. */
+export class Unreachable extends Data.TaggedError("Unreachable")<{
+  readonly backend: Backend
+  readonly cause: unknown
+}> {}
+
+/** The settings that all subjects of a backend have in common, for the table's footer. */
+export const of = (backend: Backend): Effect.Effect<string, Unreachable> => {
   switch (backend) {
     case "memory":
       return Effect.succeed("memory: nothing is durable; what is acknowledged is in the queue")
@@ -14,7 +20,10 @@ export const of = (backend: Backend): Effect.Effect<string, unknown> => {
       return Effect.succeed("sqlite: one file, journal_mode = WAL, synchronous = NORMAL; acknowledged is committed")
     case "pg":
       return Effect.map(
-        Effect.tryPromise(() => postgres.query(durability)),
+        Effect.tryPromise({
+          try: () => postgres.query(durability),
+          catch: (cause) => new Unreachable({ backend, cause })
+        }),
         ([row]) =>
           `pg: fsync = ${row?.["fsync"]}, synchronous_commit = ${row?.["synchronous_commit"]}, ` +
           `${postgres.connections} connections per subject; acknowledged is committed`

@@ -18,7 +18,7 @@ export const make = (): Files => {
   }
   const fresh = async () => {
     await remove()
-    folder = await fs.mkdtemp(path.join(os.tmpdir(), "effect-tasks-bench-"))
+    folder = await fs.mkdtemp(path.join(os.tmpdir(), "queue-"))
     return path.join(folder, "queue.db")
   }
   return { fresh, remove }
