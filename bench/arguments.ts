@@ -6,7 +6,7 @@ export interface Arguments {
   readonly backends: ReadonlyArray<Backend>
   readonly quick: boolean
   readonly out: string | undefined
-  /** The beginnings of the measures' names; all when there is none. */
+  /** Measures, or the first words of their names; all when there is none. */
   readonly only: ReadonlyArray<string>
   /** The names of subjects; all when there is none. */
   readonly subjects: ReadonlyArray<string>

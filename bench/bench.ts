@@ -74,11 +74,13 @@ export const makeQueueBench = (subject: Subject): Bench => {
   return { round, remove: subject.remove }
 }
 
-/** Loads a subject. What an earlier process has left of it is removed. */
-export const load = async (backend: Backend, name: string): Promise<Bench> => {
+/** Loads a subject for a process of that name. What an earlier process has left of it is removed. */
+export const load = async (backend: Backend, subject: string, process: string): Promise<Bench> => {
   // a peer's process does not load Effect for ours
   const bench =
-    name === ours ? (await import("./oursBench.js")).make(backend) : makeQueueBench(await subjectOf(backend, name))
+    subject === ours
+      ? (await import("./oursBench.js")).make(backend, process.replaceAll(/\W+/g, "_"))
+      : makeQueueBench(await subjectOf(backend, subject))
   await bench.remove()
   return bench
 }

@@ -1,13 +1,13 @@
 /*
- * The process of one subject, with a heap and compiled code of its own: `child.js BACKEND SUBJECT`. It is asked for rounds one
+ * The process of one subject, with a heap and compiled code of its own: `child.js BACKEND SUBJECT PROCESS`. It is asked for rounds one
  * at a time, and answers each.
  */
 import { load } from "./bench.js"
 import { type Answer, type Backend, type Request, remove } from "./protocol.js"
 
-const [backend, subject] = process.argv.slice(2)
+const [backend, subject, name] = process.argv.slice(2)
 
-const bench = load(backend as Backend, subject!)
+const bench = load(backend as Backend, subject!, name!)
 
 const answer = async (request: Request | typeof remove): Promise<Answer> => {
   try {

@@ -75,7 +75,7 @@ const scaled = (size: Size, factor: number): Size => ({
 export const make = (backend: Backend, { only, quick, subjects }: Arguments): ReadonlyArray<Group> => {
   const names = subjectsOf(backend).filter((name) => subjects.length === 0 || subjects.includes(name))
   const isWanted = (job: Job) =>
-    only.length === 0 || only.some((measure) => job.startsWith(measure) || measure.startsWith(`${job}-`))
+    only.length === 0 || only.some((name) => `${job}-`.startsWith(`${name}-`) || name.startsWith(`${job}-`))
   const size = sizes[quick ? "quick" : "full"][backend]
   const common = {
     size,

@@ -31,8 +31,8 @@ interface Running {
 }
 
 /** What it writes to disk goes to the folder, also when it does not live to remove it. */
-const start = (backend: Backend, subject: string, folder: string): Running => {
-  const child = fork(new URL("./child.js", import.meta.url), [backend, subject], {
+const start = (backend: Backend, lane: Lane, folder: string): Running => {
+  const child = fork(new URL("./child.js", import.meta.url), [backend, lane.subject, lane.process], {
     env: { ...process.env, TMPDIR: folder },
     execArgv: [...process.execArgv, ...flags],
     stdio: ["ignore", "ignore", "pipe", "ipc"]
@@ -86,9 +86,9 @@ export const make = (backend: Backend): Effect.Effect<Processes, PlatformError, 
     const folder = yield* fs.makeTempDirectoryScoped({ prefix: "effect-tasks-bench-" })
     const all = new Map<string, Running>()
     yield* Effect.addFinalizer(() => Effect.forEach(all.values(), stop, { concurrency: "unbounded", discard: true }))
-    const runningOf = ({ process, subject }: Lane) => {
-      const running = all.get(process) ?? start(backend, subject, folder)
-      all.set(process, running)
+    const runningOf = (lane: Lane) => {
+      const running = all.get(lane.process) ?? start(backend, lane, folder)
+      all.set(lane.process, running)
       return running
     }
     const end = ({ process }: Lane) =>

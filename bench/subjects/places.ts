@@ -26,7 +26,9 @@ const sqlite = (): Place => {
 }
 
 /**
- * The backends of our runtime. PostgreSQL stands here as soon as `@effect-tasks/sql` has a backend for it: `fresh` gives a
- * layer on a schema of its own, `remove` drops the schemas.
+ * The backends of our runtime. Processes that measure at one time have different `name`s, which are identifiers.
+ *
+ * PostgreSQL stands here as soon as `@effect-tasks/sql` has a backend for it: `fresh` drops the schema `bench_${name}` and
+ * gives a layer on it with `postgres.url` and `postgres.connections`, `remove` drops it. Nothing else has to be changed.
  */
-export const places: { readonly [Backend in protocol.Backend]?: () => Place } = { memory, sqlite }
+export const places: { readonly [Backend in protocol.Backend]?: (name: string) => Place } = { memory, sqlite }
