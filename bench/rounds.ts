@@ -35,7 +35,7 @@ const runGroup = Effect.fnUntraced(function* (children: processes.Processes, gro
     Effect.forEach(
       group.lanes.filter((lane) => !progress.failed.has(lane)),
       (lane) =>
-        children.ask(lane, { job: lane.job, size }, group.patience).pipe(
+        children.ask(lane, { job: lane.job, size: plan.sizeOf(size, lane) }, group.patience).pipe(
           Effect.match({
             onFailure: ({ message }) => void progress.failed.set(lane, message),
             onSuccess: (values) => isCounted && note(progress, lane, values)

@@ -1,6 +1,6 @@
 /*
  * The driver itself, doing the rows' work and nothing else: an insert per job, a claim that leases 200 rows, and a completion
- * that moves them to a history. What this costs, a queue on PostgreSQL cannot save.
+ * that moves them to a history. What this costs, a queue with such rows cannot save; one without a history has less to do.
  */
 import type pg from "pg"
 import * as postgres from "./postgres.js"

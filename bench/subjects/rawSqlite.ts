@@ -1,6 +1,7 @@
 /*
  * The driver itself, doing the rows' work and nothing else: an insert per job, a claim that leases 100 rows, and a completion
- * that moves them to a history. What this costs, a queue on SQLite cannot save.
+ * that moves them to a history. What this costs, a queue with such rows cannot save; one with integers for ids, or without a
+ * history, has less to do.
  */
 import { randomUUID } from "node:crypto"
 import Database from "better-sqlite3"
