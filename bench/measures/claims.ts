@@ -1,21 +1,26 @@
 /*
- * Does a long history slow claims down? Two backends of one kind, one without history and one with many ended runs, claim in
- * turn from the same small backlog; runs are given back, so that neither history grows.
+ * What a claim costs: beside runs that wait, and beside runs that have ended. A claim takes ten runs; they are given back, so
+ * that backlog and history stay as they are.
  */
 import { type Backend, Broker, Store, TaskRun } from "@effect-tasks/core"
-import { Context, Effect, type Layer, Layer as Layers, type Scope } from "effect"
-import { median, type Result } from "../report.js"
+import { Context, Effect, Exit, type Layer, Layer as Layers, Scope } from "effect"
 
-export interface Options {
-  readonly backend: Result["backend"]
-  readonly layer: (name: string) => Layer.Layer<Backend.Backend, unknown>
+/** How many runs wait, and how many have ended. */
+export interface Scale {
+  readonly backlog: number
   readonly history: number
-  readonly rounds: number
 }
 
-const backlog = 1_000
+/** A backend of that scale, ready for rounds. */
+export interface Claims {
+  /** Microseconds per claim. */
+  readonly round: () => Promise<number>
+  readonly close: () => Promise<void>
+}
+
 const claimsPerRound = 300
 const perClaim = 10
+const perCall = 1_000
 
 const task = "Noop"
 const payload = JSON.stringify({ text: "x".repeat(90) })
@@ -55,20 +60,33 @@ interface Opened {
   readonly store: typeof Store.Store.Service
 }
 
+/** Calls with the numbers from `from` to before `to`, a thousand at a time. */
+const inPortions = <E>(
+  from: number,
+  to: number,
+  call: (numbers: ReadonlyArray<number>) => Effect.Effect<unknown, E>
+): Effect.Effect<void, E> =>
+  Effect.iterate(from, {
+    while: (at) => at < to,
+    body: (at) => {
+      const count = Math.min(perCall, to - at)
+      return Effect.as(call(Array.from({ length: count }, (_, i) => at + i)), at + count)
+    }
+  })
+
 /** A backend with so many ended runs, and the backlog. */
 const prepare = (
   layer: Layer.Layer<Backend.Backend, unknown>,
-  history: number
+  { backlog, history }: Scale
 ): Effect.Effect<Opened, unknown, Scope.Scope> =>
   Effect.gen(function* () {
     const context = yield* Layers.build(layer)
     const broker = Context.get(context, Broker.Broker)
     const store = Context.get(context, Store.Store)
-    for (let from = 0; from < history; from += 1_000) {
-      const count = Math.min(1_000, history - from)
-      yield* store.record(Array.from({ length: count }, (_, i) => ({ run: encoded(from + i, "success"), logs: [] })))
-    }
-    yield* broker.enqueue(Array.from({ length: backlog }, (_, i) => encoded(history + i, "queued")))
+    yield* inPortions(0, history, (numbers) =>
+      store.record(numbers.map((n) => ({ run: encoded(n, "success"), logs: [] })))
+    )
+    yield* inPortions(history, history + backlog, (numbers) => broker.enqueue(numbers.map((n) => encoded(n, "queued"))))
     return { broker, store }
   })
 
@@ -102,27 +120,11 @@ const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
     return (elapsed * 1_000) / claimsPerRound
   })
 
-/** What a claim costs without and with a history, in interleaved rounds. */
-export const claimBesideHistory = (options: Options): Effect.Effect<ReadonlyArray<Result>, unknown> =>
-  Effect.scoped(
-    Effect.gen(function* () {
-      const empty = yield* prepare(options.layer("empty"), 0)
-      const full = yield* prepare(options.layer("full"), options.history)
-      const costs = { empty: [] as Array<number>, full: [] as Array<number> }
-      yield* round(empty)
-      yield* round(full)
-      for (let i = 0; i < options.rounds; i++) {
-        costs.empty.push(yield* round(empty))
-        costs.full.push(yield* round(full))
-      }
-      const result = (subject: string, rounds: ReadonlyArray<number>): Result => ({
-        backend: options.backend,
-        measure: `claim of ${perClaim}`,
-        subject,
-        unit: "µs",
-        median: median(rounds),
-        rounds
-      })
-      return [result("history 0", costs.empty), result(`history ${options.history.toLocaleString("en")}`, costs.full)]
-    })
-  )
+export const open = async (layer: Layer.Layer<Backend.Backend, unknown>, scale: Scale): Promise<Claims> => {
+  const scope = Effect.runSync(Scope.make())
+  const opened = await Effect.runPromise(Scope.extend(prepare(layer, scale), scope))
+  return {
+    round: () => Effect.runPromise(round(opened)),
+    close: () => Effect.runPromise(Scope.close(scope, Exit.void))
+  }
+}

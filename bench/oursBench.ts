@@ -1,0 +1,39 @@
+import { type Bench, makeQueueBench } from "./bench.js"
+import * as claims from "./measures/claims.js"
+import type { Backend, Job } from "./protocol.js"
+import * as effectTasks from "./subjects/effectTasks.js"
+import { places } from "./subjects/places.js"
+
+const scales: { readonly [J in Job]?: claims.Scale } = {
+  "claim-1k": { backlog: 1_000, history: 0 },
+  "claim-100k": { backlog: 100_000, history: 0 },
+  "claim-1m": { backlog: 1_000_000, history: 0 },
+  "claim-history-0": { backlog: 1_000, history: 0 },
+  "claim-history-100k": { backlog: 1_000, history: 100_000 },
+  "claim-history-1m": { backlog: 1_000, history: 1_000_000 }
+}
+
+/** Ours can do more than its peers are asked for: the broker's claims are measured by themselves. */
+export const make = (backend: Backend, name: string): Bench => {
+  const place = places[backend]?.(name)
+  if (place === undefined) {
+    throw new Error(`effect-tasks has no backend for ${backend}`)
+  }
+  const bench = makeQueueBench(effectTasks.make(place))
+  let prepared: claims.Claims | undefined
+  return {
+    round: async (request) => {
+      const scale = scales[request.job]
+      if (scale === undefined) {
+        return bench.round(request)
+      }
+      // a process that measures claims measures nothing else
+      prepared ??= await claims.open(place.fresh(scale.history), scale)
+      return { [request.job]: await prepared.round() }
+    },
+    remove: async () => {
+      await prepared?.close()
+      await bench.remove()
+    }
+  }
+}
