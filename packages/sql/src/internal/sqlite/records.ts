@@ -2,9 +2,10 @@ import type { SqlError } from "@effect/sql/SqlError"
 import { LogLine } from "@effect-tasks/core/Store"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"
+import { type RunRow, runColumns, toRun } from "../rows.js"
 import type { Run } from "./database.js"
 import * as Insert from "./insert.js"
-import { insertHistory, type RunRow, runColumns, toRun } from "./rows.js"
+import { insertHistory } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 /** What broker and store do alike with records: each a part of a transaction. */
