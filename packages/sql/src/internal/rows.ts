@@ -168,6 +168,9 @@ export const runValues = (run: TaskRun.Encoded): ReadonlyArray<unknown> => [
 /** The name of a lane: the queue of a task. The separator is a control character, which no name contains. */
 export const laneOf = (queue: string, task: string): string => `${queue}\u001f${task}`
 
+/** The columns of `queueValues`: those that order and choose, then those of the run. */
+export const queueColumnNames = ["lane", "rank", "was_scheduled", ...runColumnNames]
+
 export const queueValues = (run: TaskRun.Encoded): ReadonlyArray<unknown> => [
   laneOf(run.queue, run.task),
   rank(run.dueAt, run.priority),

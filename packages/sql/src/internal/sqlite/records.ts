@@ -1,7 +1,8 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import { LogLine } from "@effect-tasks/core/Store"
+import type { LogLine } from "@effect-tasks/core/Store"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"
+import { type LogRow, logColumnNames, logValues, toLogLine } from "../logs.js"
 import { type RunRow, runColumns, toRun } from "../rows.js"
 import type { Run } from "./database.js"
 import * as Insert from "./insert.js"
@@ -27,57 +28,13 @@ export interface Records {
   ) => Effect.Effect<ReadonlyArray<LogLine>, SqlError>
 }
 
-/** JSON of whatever a program gave as annotations: what JSON cannot hold becomes a text. */
-const toJson = (value: unknown): string => {
-  try {
-    return JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? String(inner) : inner))
-  } catch {
-    return JSON.stringify({ unserializable: String(value) })
-  }
-}
-
 const insertLogs = (table: string): Insert.Insert<LogLine> =>
   Insert.make({
     into: table,
-    columns: "run_id, seq, attempt, at, level, message, annotations, spans",
-    values: (line) => [
-      line.runId,
-      line.seq,
-      line.attempt,
-      line.at,
-      line.level,
-      line.message,
-      toJson(line.annotations),
-      JSON.stringify(line.spans)
-    ],
+    columns: logColumnNames.join(", "),
+    values: logValues,
     onConflict: "ON CONFLICT (run_id, seq) DO NOTHING"
   })
-
-interface LogRow {
-  readonly run_id: TaskRun.RunId
-  readonly seq: number
-  readonly attempt: number
-  readonly at: number
-  readonly level: string
-  readonly message: string
-  readonly annotations: string
-  readonly spans: string
-}
-
-const toLogLine = (row: LogRow): LogLine =>
-  new LogLine(
-    {
-      runId: row.run_id,
-      seq: row.seq,
-      attempt: row.attempt,
-      at: row.at,
-      level: row.level,
-      message: row.message,
-      annotations: JSON.parse(row.annotations),
-      spans: JSON.parse(row.spans)
-    },
-    true
-  )
 
 /** What the end of a run does to its key: free it (`0`), hold it until then, or for ever (`null`: nothing to do). */
 const heldUntil = (run: TaskRun.Encoded): number | null => {
@@ -131,7 +88,7 @@ export const make = (t: Tables): Records => {
 UNION ALL
 SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
 
-  const logsText = `SELECT * FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
+  const logsText = `SELECT ${logColumnNames.join(", ")} FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
 
   return {
     get: (run, ids) =>
@@ -147,6 +104,6 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
     remember: (run, ended) => Effect.zipRight(history(run, ended), endKeys(run, ended)),
     appendLogs,
     logs: (run, id, { fromSeq, limit }) =>
-      Effect.map(run<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))
+      Effect.map(run.values<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))
   }
 }

@@ -1,12 +1,12 @@
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
-import { queueValues, runColumnNames, runColumns, runValues } from "../rows.js"
+import { queueColumnNames, queueValues, runColumnNames, runColumns, runValues } from "../rows.js"
 import * as Insert from "./insert.js"
 
 /** A run that is there already is left as it is: the call that added it is repeated after its answer was lost. */
 export const insertQueue = (table: string): Insert.Insert<TaskRun.Encoded> =>
   Insert.make({
     into: table,
-    columns: `lane, rank, was_scheduled, ${runColumns}`,
+    columns: queueColumnNames.join(", "),
     values: queueValues,
     onConflict: "ON CONFLICT (id) DO NOTHING"
   })
