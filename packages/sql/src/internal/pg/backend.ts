@@ -40,7 +40,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     .pipe(Effect.mapError((error) => (error instanceof DriverError ? cannotOpen(error) : error)))
   const now = options.serverClock
     ? yield* Effect.mapError(ServerClock.make(database, names), cannotOpen)
-    : Clock.currentTimeMillis
+    : Effect.map(Clock.currentTimeMillis, Math.floor)
   yield* Maintenance.make(database, names, now)
   const signals = yield* Signals.make
   const self = crypto.randomUUID()

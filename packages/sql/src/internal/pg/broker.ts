@@ -22,7 +22,7 @@ import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
 import type { Records } from "./records.js"
 import { type CancelRow, cancelAnswers, settleAnswers, settleParams } from "./settlements.js"
-import { uuids } from "./values.js"
+import { uuids, whole } from "./values.js"
 
 interface Parts {
   readonly database: Database
@@ -101,7 +101,7 @@ const makeExtend = ({ database, names }: Parts): (typeof Broker.Service)["extend
     return Effect.map(
       database.call<readonly [id: TaskRun.RunId, fence: number, reason: string | null]>("extend", statement, [
         JSON.stringify(given),
-        leaseUntil
+        whole(leaseUntil)
       ]),
       (rows) => {
         const held = new Map(rows.map(([id, fence]) => [id, fence]))
@@ -131,7 +131,7 @@ FROM ${names.cancel}($1, $2, $3)`
     ]
   }
   return ({ ids, now, reason }) =>
-    database.call<CancelRow>("cancel", statement, [uuids(ids), reason, now]).pipe(
+    database.call<CancelRow>("cancel", statement, [uuids(ids), reason, whole(now)]).pipe(
       Effect.map((rows) => cancelAnswers(ids, rows, reason, now)),
       Effect.tap((results) => tell(signalsOf(results, ids, reason)))
     )

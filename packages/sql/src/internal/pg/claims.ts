@@ -2,7 +2,7 @@ import type { Claimed, ClaimedRun, ClaimRequest } from "@effect-tasks/core/Broke
 import { laneOf, type RunRow, runColumnNames, toRun } from "../rows.js"
 import type { Statement } from "./driver.js"
 import type { Names } from "./names.js"
-import { numbers, texts } from "./values.js"
+import { numbers, texts, whole } from "./values.js"
 
 /** What a consumer serves: it says the same each time. */
 interface Served {
@@ -43,7 +43,7 @@ export const makeClaimParams = () => {
     }
     const { consumer, leaseUntil, limit, now } = request
     const { laneLimits, laneTasks, lanes, queues, tasks } = entry.served
-    return [consumer, queues, tasks, lanes, laneTasks, laneLimits, limit, now, leaseUntil]
+    return [consumer, queues, tasks, lanes, laneTasks, laneLimits, limit, whole(now), whole(leaseUntil)]
   }
 }
 

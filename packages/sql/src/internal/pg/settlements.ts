@@ -3,7 +3,7 @@ import type { RunId } from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { type RunRow, toRun } from "../rows.js"
 import { logRow } from "./records.js"
-import { isUuid, settledRow } from "./values.js"
+import { isUuid, settledRow, whole } from "./values.js"
 
 /** Settlements as the parameters of the statement: their rows in the order of the ids, lines and holds with their places. */
 export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<unknown> => {
@@ -24,10 +24,10 @@ export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyAr
     claims.add(claim)
     const final = isFinal(run.state)
     again ||= !final
-    given.push({ ...settledRow(run), place, final, now } as never)
+    given.push({ ...settledRow(run), place, final, now: whole(now) } as never)
     logs.forEach((line) => lines.push({ ...logRow(line), place }))
     if (holdTaskUntil !== null) {
-      holds.push({ place, name: run.task, until: holdTaskUntil })
+      holds.push({ place, name: run.task, until: whole(holdTaskUntil) })
     }
   })
   given.sort((a, b) => (a.id < b.id ? -1 : 1))

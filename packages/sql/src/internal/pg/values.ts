@@ -6,13 +6,16 @@ import { queueColumnNames, queueValues, runColumnNames, runValues } from "../row
  * How values travel. Many rows are one JSON parameter, so the texts of the statements are the same whatever their number.
  */
 
+/** Times may have fractions, those of a jittered delay for example; nothing is due before its time. */
+export const whole = (value: number): number => Math.ceil(value)
+
 /** Rows as JSON objects, by the names of their columns. */
 const toJson = (names: ReadonlyArray<string>, values: ReadonlyArray<unknown>): Record<string, unknown> => {
   const row: Record<string, unknown> = {}
   for (let i = 0; i < names.length; i++) {
     const value = values[i]
     if (value !== null) {
-      row[names[i]!] = value
+      row[names[i]!] = typeof value === "number" ? whole(value) : value
     }
   }
   return row
@@ -29,16 +32,16 @@ export const runRows = (runs: ReadonlyArray<TaskRun.Encoded>): string =>
 /** What a settlement says of a run. */
 export const settledRow = (run: TaskRun.Encoded) => ({
   id: run.id,
-  rank: rank(run.dueAt, run.priority),
+  rank: whole(rank(run.dueAt, run.priority)),
   state: run.state,
-  due_at: run.dueAt,
-  started_at: run.startedAt,
-  ended_at: run.endedAt,
+  due_at: whole(run.dueAt),
+  started_at: run.startedAt === null ? null : whole(run.startedAt),
+  ended_at: run.endedAt === null ? null : whole(run.endedAt),
   attempt: run.attempt,
   crashes: run.crashes,
   fence: run.fence,
   consumer: run.consumer,
-  lease_until: run.leaseUntil,
+  lease_until: run.leaseUntil === null ? null : whole(run.leaseUntil),
   logged: run.logged,
   progress: run.progress,
   outcome: run.outcome,
