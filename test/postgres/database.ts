@@ -49,10 +49,9 @@ export const emptySchema = Effect.acquireRelease(
   Effect.suspend(() => {
     const known = free.pop()
     const schema = known ?? `test_${process.pid}_${Date.now().toString(36)}_${++made}`
-    return Effect.as(
-      known === undefined ? PgBackend.migrate({ url, schema }) : administer((sql) => sql.unsafe(emptied(schema))),
-      schema
-    )
+    const make: Effect.Effect<unknown, unknown> =
+      known === undefined ? PgBackend.migrate({ url, schema }) : administer((sql) => sql.unsafe(emptied(schema)))
+    return Effect.as(make, schema)
   }),
   (schema) => Effect.sync(() => free.push(schema))
 )
