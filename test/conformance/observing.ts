@@ -3,7 +3,7 @@
 import { assert } from "@effect/vitest"
 import { type TaskEvent, TaskEvents, type TaskRun, type TaskState } from "@effect-tasks/core"
 import { Effect, Schema } from "effect"
-import { eventually } from "./harness.js"
+import { eventually, quiet, type Storage } from "./harness.js"
 
 /** The error of the tasks here. */
 export class Oops extends Schema.TaggedError<Oops>("conformance/Oops")("Oops", { code: Schema.Number }) {}
@@ -32,12 +32,16 @@ export const eventsBecome = (
 export const becomes = <E, R>(
   { poll }: { readonly poll: Effect.Effect<TaskRun.TaskRun, E, R> },
   state: TaskState.TaskState
-): Effect.Effect<TaskRun.TaskRun, E, R> =>
-  eventually(
-    Effect.map(poll, (run) => {
-      assert.strictEqual(run.state, state)
-      return run
-    })
+): Effect.Effect<TaskRun.TaskRun, E, R | Storage> =>
+  Effect.zipLeft(
+    eventually(
+      Effect.map(poll, (run) => {
+        assert.strictEqual(run.state, state)
+        return run
+      })
+    ),
+    // a state is there to be seen as soon as it is committed, which may be before the consumer has the answer
+    quiet
   )
 
 /** Waits until a check that looks at the test's own notes holds. */

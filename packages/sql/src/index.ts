@@ -1,4 +1,6 @@
 /**
+ * The PostgreSQL backend is a module of its own, `@effect-tasks/sql/PgBackend`: who does not use it need not install its driver.
+ *
  * @since 0.1.0
  */
 export * as SqliteBackend from "./SqliteBackend.js"

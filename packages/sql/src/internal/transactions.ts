@@ -10,6 +10,9 @@ export interface Transactions {
   /** The client's `withTransaction`. */
   readonly run: SqlClient["withTransaction"]
 
+  /** Whether the calling fiber was in a transaction that `run` began and that has ended meanwhile. */
+  readonly isOver: Effect.Effect<boolean>
+
   /** At the end of the calling fiber's outermost transaction; at once when it is in none that `run` began. */
   readonly atEnd: (end: TransactionEnd) => Effect.Effect<void>
 }
@@ -36,11 +39,19 @@ const finish = (transaction: Open, outer: Option.Option<Open>, isCommitted: bool
 
 export const make = (withTransaction: SqlClient["withTransaction"]): Transactions => {
   const owner = {}
-  const current: Effect.Effect<Option.Option<Open>> = Effect.map(
+  const own: Effect.Effect<Option.Option<Open>> = Effect.map(
     Effect.serviceOption(CurrentTransaction),
-    Option.filter((open) => open.owner === owner && !open.isOver)
+    Option.filter((open) => open.owner === owner)
+  )
+  const current = Effect.map(
+    own,
+    Option.filter(({ isOver }) => !isOver)
   )
   return {
+    isOver: Effect.map(
+      own,
+      Option.exists(({ isOver }) => isOver)
+    ),
     run: (self) =>
       Effect.flatMap(current, (outer) => {
         const transaction: Open = { owner, ends: [], isOver: false }

@@ -1,11 +1,12 @@
 import type { SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
 import { Duration, Effect } from "effect"
+import * as Signals from "../signals.js"
 import type { Transactions } from "../transactions.js"
 import * as Broker from "./broker.js"
 import * as Database from "./database.js"
 import * as Records from "./records.js"
 import * as Schema from "./schema.js"
-import * as Signals from "./signals.js"
+import { watch } from "./signals.js"
 import * as Store from "./store.js"
 
 /** A database that no other connection can reach: in memory, or without a name. */
@@ -26,7 +27,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const signals = yield* Signals.make
   const parts = { database, tables, signals, transactions, records: Records.make(tables) }
   if (!alone) {
-    yield* Signals.watch({ database, tables, signals, interval: watchInterval })
+    yield* watch({ database, tables, signals, interval: watchInterval })
   }
   const broker = yield* Broker.make({ ...parts, pollInterval: alone ? Duration.infinity : Duration.seconds(5) })
   return { broker, store: Store.make(parts) }

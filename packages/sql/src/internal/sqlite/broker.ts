@@ -10,8 +10,9 @@ import {
 import type { BackendError, IdempotencyConflict } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Clock, type Duration, Effect, Exit } from "effect"
+import * as Batched from "../batched.js"
+import type { Signals } from "../signals.js"
 import type { Transactions } from "../transactions.js"
-import * as Batched from "./batched.js"
 import * as Claim from "./claim.js"
 import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
@@ -19,7 +20,6 @@ import { backend } from "./errors.js"
 import type { Records } from "./records.js"
 import type { Tables } from "./schema.js"
 import * as Settle from "./settle.js"
-import type { Signals } from "./signals.js"
 
 interface Parts {
   readonly database: Database
@@ -34,10 +34,10 @@ const nothing = () => {}
 const makeEnqueue = ({ database, records, signals, tables, transactions }: Parts) => {
   const accept = Enqueue.make(tables, records)
   return Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict>({
-    database,
+    isInTransaction: database.isInTransaction,
     transactions,
-    operation: "enqueue",
-    perform: (run, groups) => Effect.map(accept(run, groups), (accepted) => accepted.map(Exit.fromEither)),
+    perform: (groups) =>
+      database.write("enqueue", (run) => Effect.map(accept(run, groups), (accepted) => accepted.map(Exit.fromEither))),
     committed: (answers) => {
       if (answers.some((answer) => Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag === "Queued"))) {
         signals.send({ _tag: "Work" })

@@ -1,8 +1,8 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import { type ClaimedRun, type ClaimRequest, crashed } from "@effect-tasks/core/Broker"
 import { Cause, Effect, FiberRef } from "effect"
+import { laneOf, type RunRow, runColumns, toRun } from "../rows.js"
 import type { Run } from "./database.js"
-import { laneOf, type RunRow, runColumns, toRun } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 /**

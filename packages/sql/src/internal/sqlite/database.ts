@@ -2,7 +2,8 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { SqlError } from "@effect/sql/SqlError"
 import type { BackendError } from "@effect-tasks/core/TaskError"
-import { Clock, Context, Effect, Exit, Option, Schedule } from "effect"
+import { Context, Effect, Exit, Option, Schedule } from "effect"
+import { liveClock } from "../liveClock.js"
 import { fromSqlError, isBusy } from "./errors.js"
 
 /**
@@ -41,9 +42,6 @@ export interface Database {
   /** The connection itself, which waits for nobody, also while a transaction is open. */
   readonly connection: Connection
 }
-
-/** Waits and retries are those of the machine: under a test's virtual clock they would never end. */
-export const liveClock = Clock.make()
 
 /** How to wait for the lock of another connection: from 2 ms to 100 ms, for about five seconds. */
 export const whileBusy = Schedule.exponential("2 millis", 1.6).pipe(

@@ -5,8 +5,9 @@ import type { SqlError } from "@effect/sql/SqlError"
 import { make as makeClient, type SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
 import type { BackendError } from "@effect-tasks/core/TaskError"
 import { Duration, Effect, ExecutionStrategy, Exit, Scope } from "effect"
+import { liveClock } from "../liveClock.js"
 import * as Transactions from "../transactions.js"
-import { liveClock, retryBusy, whileBusy } from "./database.js"
+import { retryBusy, whileBusy } from "./database.js"
 import { cannotOpen } from "./errors.js"
 
 export interface OpenOptions {

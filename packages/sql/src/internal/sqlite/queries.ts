@@ -1,6 +1,6 @@
 import type { CountQuery, RunQuery } from "@effect-tasks/core/Store"
 import { Final, type TaskState, Unfinished } from "@effect-tasks/core/TaskState"
-import { runColumns } from "./rows.js"
+import { runColumns } from "../rows.js"
 import type { Tables } from "./schema.js"
 
 const conditions: { readonly [Field in keyof RunQuery]?: string } = {

@@ -1,10 +1,12 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import { LogLine } from "@effect-tasks/core/Store"
+import type { LogLine } from "@effect-tasks/core/Store"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"
+import { type LogRow, logColumnNames, logValues, toLogLine } from "../logs.js"
+import { laneOf, type RunRow, runColumns, toRun } from "../rows.js"
 import type { Run } from "./database.js"
 import * as Insert from "./insert.js"
-import { insertHistory, laneOf, type RunRow, runColumns, toRun } from "./rows.js"
+import { insertHistory } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 /** What broker and store do alike with records: each a part of a transaction. */
@@ -33,57 +35,13 @@ export interface Records {
   ) => Effect.Effect<ReadonlyArray<LogLine>, SqlError>
 }
 
-/** JSON of whatever a program gave as annotations: what JSON cannot hold becomes a text. */
-const toJson = (value: unknown): string => {
-  try {
-    return JSON.stringify(value, (_, inner) => (typeof inner === "bigint" ? String(inner) : inner))
-  } catch {
-    return JSON.stringify({ unserializable: String(value) })
-  }
-}
-
 const insertLogs = (table: string): Insert.Insert<LogLine> =>
   Insert.make({
     into: table,
-    columns: "run_id, seq, attempt, at, level, message, annotations, spans",
-    values: (line) => [
-      line.runId,
-      line.seq,
-      line.attempt,
-      line.at,
-      line.level,
-      line.message,
-      toJson(line.annotations),
-      JSON.stringify(line.spans)
-    ],
+    columns: logColumnNames.join(", "),
+    values: logValues,
     onConflict: "ON CONFLICT (run_id, seq) DO NOTHING"
   })
-
-interface LogRow {
-  readonly run_id: TaskRun.RunId
-  readonly seq: number
-  readonly attempt: number
-  readonly at: number
-  readonly level: string
-  readonly message: string
-  readonly annotations: string
-  readonly spans: string
-}
-
-const toLogLine = (row: LogRow): LogLine =>
-  new LogLine(
-    {
-      runId: row.run_id,
-      seq: row.seq,
-      attempt: row.attempt,
-      at: row.at,
-      level: row.level,
-      message: row.message,
-      annotations: JSON.parse(row.annotations),
-      spans: JSON.parse(row.spans)
-    },
-    true
-  )
 
 /** What the end of a run does to its key: free it (`0`), hold it until then, or for ever (`null`: nothing to do). */
 const heldUntil = (run: TaskRun.Encoded): number | null => {
@@ -159,7 +117,7 @@ export const make = (t: Tables): Records => {
 UNION ALL
 SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
 
-  const logsText = `SELECT * FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
+  const logsText = `SELECT ${logColumnNames.join(", ")} FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
 
   return {
     get: (run, ids) =>
@@ -184,6 +142,6 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
       ),
     appendLogs,
     logs: (run, id, { fromSeq, limit }) =>
-      Effect.map(run<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))
+      Effect.map(run.values<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))
   }
 }

@@ -12,9 +12,10 @@ import {
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { Effect } from "effect"
+import { type RunRow, runColumns, toRun } from "../rows.js"
 import type { Run } from "./database.js"
 import type { Records } from "./records.js"
-import { insertQueue, type RunRow, runColumns, toRun } from "./rows.js"
+import { insertQueue } from "./rows.js"
 import type { Tables } from "./schema.js"
 
 interface Claim {

@@ -1,32 +1,8 @@
-import type { Signal } from "@effect-tasks/core/Broker"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
-import { Duration, Effect, Exit, PubSub, Queue, Runtime } from "effect"
+import { Duration, Effect, Exit, Queue, Runtime } from "effect"
+import type { Signals } from "../signals.js"
 import type { Database } from "./database.js"
 import type { Tables } from "./schema.js"
-
-/** The signals of this process. */
-export interface Signals {
-  readonly send: (signal: Signal) => void
-  readonly ended: (ids: ReadonlyArray<TaskRun.RunId>) => void
-  readonly subscribe: ReturnType<typeof PubSub.subscribe<Signal>>
-}
-
-export const make = Effect.gen(function* () {
-  const hub = yield* Effect.acquireRelease(PubSub.unbounded<Signal>(), PubSub.shutdown)
-  const send = (signal: Signal): void => {
-    hub.unsafeOffer(signal)
-  }
-  const signals: Signals = {
-    send,
-    ended: (ids) => {
-      if (ids.length > 0) {
-        send({ _tag: "Ended", ids })
-      }
-    },
-    subscribe: PubSub.subscribe(hub)
-  }
-  return signals
-})
 
 /**
  * Another process cannot reach our consumers. Rather than at their next sign of life, they learn of a cancellation when its

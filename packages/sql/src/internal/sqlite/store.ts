@@ -1,13 +1,13 @@
 import type { Store } from "@effect-tasks/core/Store"
 import type { TaskState } from "@effect-tasks/core/TaskState"
 import { Effect, Option } from "effect"
+import { type RunRow, toRun } from "../rows.js"
+import type { Signals } from "../signals.js"
 import { type ConsumerRow, insertConsumers, toConsumer } from "./consumers.js"
 import type { Database } from "./database.js"
 import { countsText, runsText } from "./queries.js"
 import type { Records } from "./records.js"
-import { type RunRow, toRun } from "./rows.js"
 import type { Tables } from "./schema.js"
-import type { Signals } from "./signals.js"
 
 interface Parts {
   readonly database: Database

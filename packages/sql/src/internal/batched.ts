@@ -1,9 +1,7 @@
-import type { SqlError } from "@effect/sql/SqlError"
 import * as Batcher from "@effect-tasks/core/Batcher"
 import type { BackendError } from "@effect-tasks/core/TaskError"
 import { Effect, type Exit, type Scope } from "effect"
-import type { Transactions } from "../transactions.js"
-import type { Database, Run } from "./database.js"
+import type { Transactions } from "./transactions.js"
 
 /**
  * Makes an operation whose concurrent calls share one transaction. `perform` is given the items of each caller as a group
@@ -12,21 +10,18 @@ import type { Database, Run } from "./database.js"
  * A call inside the application's own transaction is a part of that one instead.
  */
 export const make = Effect.fnUntraced(function* <A, B, E>(options: {
-  readonly database: Database
+  readonly isInTransaction: Effect.Effect<boolean>
   readonly transactions: Transactions
-  readonly operation: string
   readonly perform: (
-    run: Run,
     groups: ReadonlyArray<ReadonlyArray<A>>
-  ) => Effect.Effect<ReadonlyArray<Exit.Exit<B, E>>, SqlError>
+  ) => Effect.Effect<ReadonlyArray<Exit.Exit<B, E>>, BackendError>
   readonly committed: (answers: ReadonlyArray<Exit.Exit<B, E>>) => void
 }): Effect.fn.Return<(items: ReadonlyArray<A>) => Effect.Effect<B, E | BackendError>, never, Scope.Scope> {
-  const { committed, database, operation, perform, transactions } = options
+  const { committed, isInTransaction, perform, transactions } = options
 
   const commit = (groups: ReadonlyArray<ReadonlyArray<A>>) =>
-    Effect.tap(
-      database.write(operation, (run) => perform(run, groups)),
-      (answers) => transactions.atEnd({ committed: () => committed(answers), rolledBack: () => {} })
+    Effect.tap(perform(groups), (answers) =>
+      transactions.atEnd({ committed: () => committed(answers), rolledBack: () => {} })
     )
 
   const alone = (items: ReadonlyArray<A>): Effect.Effect<B, E | BackendError> =>
@@ -43,6 +38,5 @@ export const make = Effect.fnUntraced(function* <A, B, E>(options: {
       )
   })
 
-  return (items) =>
-    Effect.flatMap(database.isInTransaction, (inside) => (inside ? alone(items) : batcher.submit(items)))
+  return (items) => Effect.flatMap(isInTransaction, (inside) => (inside ? alone(items) : batcher.submit(items)))
 })
