@@ -8,7 +8,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Layer, type Scope } from "effect"
+import { Clock, Context, Duration, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import { TaskEvents } from "./internal/bus.js"
@@ -116,7 +116,8 @@ export const make = <Tasks extends Task.Any>(
     for (const task of tasks.values()) {
       entries.set(task.name, context.unsafeMap.get(task.key))
     }
-    const [id] = yield* Effect.flatMap(uuid7.make, (ids) => ids.make(1))
+    const ids = yield* uuid7.make
+    const [id] = ids.at(yield* Clock.currentTimeMillis, 1)
     const positive = (option: string, value: Duration.DurationInput) => checkDuration(option, Duration.decode(value))
     return yield* consumer.make({
       id: `${options.name ?? "consumer"}-${id}`,
