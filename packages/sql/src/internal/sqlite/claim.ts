@@ -91,7 +91,7 @@ interface Open {
 }
 
 /** What is to be done: nothing, if no lane is ready and no lease has ended. */
-export interface Seen {
+interface Seen {
   readonly ready: ReadonlyArray<{ readonly lane: string; readonly due: 0 | 1 }>
   readonly expired: boolean
   readonly nextAt: number | null
