@@ -1,4 +1,5 @@
 /* What is particular to the PostgreSQL backend: opening, versions, transactions, wake-ups, clocks, limits over machines. */
+import net from "node:net"
 import { fileURLToPath } from "node:url"
 import { Command } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
@@ -97,6 +98,33 @@ const catalog = (schema: string) =>
       sql`SELECT relname, reloptions FROM pg_class WHERE relnamespace = ${schema}::regnamespace ORDER BY 1`
     ])
   ).pipe(Effect.map((all) => JSON.parse(JSON.stringify(all).replaceAll(schema, "it"))))
+
+/** A way to the server on which the connections that are there can be made to say nothing any more. */
+const silencingProxy = Effect.acquireRelease(
+  Effect.async<{ readonly url: string; readonly silence: () => void; readonly close: () => void }>((resume) => {
+    const there = new URL(url)
+    const open: Array<net.Socket> = []
+    const server = net.createServer((client) => {
+      const upstream = net.connect(Number(there.port === "" ? 5432 : there.port), there.hostname)
+      client.on("error", () => upstream.destroy()).pipe(upstream)
+      upstream.on("error", () => client.destroy()).pipe(client)
+      open.push(client, upstream)
+    })
+    server.listen(0, "127.0.0.1", () => {
+      const here = new URL(url)
+      here.host = `127.0.0.1:${(server.address() as net.AddressInfo).port}`
+      const forAll = (act: (socket: net.Socket) => unknown) => open.splice(0).forEach(act)
+      resume(
+        Effect.succeed({
+          url: here.href,
+          silence: () => forAll((socket) => socket.unpipe().pause()),
+          close: () => server.close(() => forAll((socket) => socket.destroy()))
+        })
+      )
+    })
+  }),
+  ({ close }) => Effect.sync(close)
+)
 
 describe.skipIf(isSkipped)("PgBackend", () => {
   describe("opening", () => {
@@ -348,6 +376,46 @@ describe.skipIf(isSkipped)("PgBackend", () => {
         assert.deepStrictEqual(yield* Queue.take(signals), { _tag: "Work" })
         // connections of the pool that were lost are replaced as well
         assert.strictEqual((yield* Broker.claim(broker, request("A", 1, null))).runs.length, 1)
+      })
+    )
+
+    it.scopedLive("a connection that falls silent is given up, and replaced", () =>
+      Effect.gen(function* () {
+        const schema = yield* freshSchema
+        yield* PgBackend.migrate({ url, schema })
+        const proxy = yield* silencingProxy
+        const options = {
+          url: proxy.url,
+          schema,
+          listen: false,
+          maxConnections: 1,
+          operationTimeout: "300 millis"
+        } as const
+        const context = yield* Layer.build(PgBackend.layer(options))
+        const broker = Context.get(context, Broker.Broker)
+        yield* broker.enqueue([encoded({ n: 1 })])
+        // behind the notification, on the only connection
+        yield* Context.get(context, Store.Store).counts({})
+        proxy.silence()
+        const error = yield* Effect.flip(broker.enqueue([encoded({ n: 2 })]))
+        assert.deepInclude(error, { _tag: "BackendError", transient: true })
+        yield* Effect.retry(broker.enqueue([encoded({ n: 2 })]), { times: 5 })
+        assert.deepStrictEqual(yield* Context.get(context, Store.Store).counts({}), { queued: 2 })
+      })
+    )
+
+    it.scopedLive("a claim whose caller was interrupted meanwhile is undone", () =>
+      Effect.gen(function* () {
+        const context = yield* Layer.build(backend({ schema: yield* freshSchema }))
+        const broker = Context.get(context, Broker.Broker)
+        yield* broker.enqueue([encoded({ n: 1 })])
+        const claim = yield* Effect.fork(Broker.claim(broker, request("A", 1, null)))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(claim)
+        assert.deepStrictEqual(yield* Context.get(context, Store.Store).counts({}), { queued: 1 })
+        const { runs } = yield* Broker.claim(broker, request("A", 1, null))
+        assert.deepInclude(runs[0], { previous: "queued" })
+        assert.deepInclude(runs[0]!.run, { crashes: 0 })
       })
     )
 
