@@ -1,4 +1,4 @@
-import { Duration, Effect, Either, Mailbox, Option, Stream } from "effect"
+import { Duration, Effect, Mailbox, Option, Stream } from "effect"
 import type { Broker, Enqueued } from "../Broker.js"
 import type { Store } from "../Store.js"
 import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
@@ -177,34 +177,25 @@ class RunHandle<D extends Definition> implements Handle<D> {
 
 /**
  * The events of one run that happen in this process, up to its end; when the run ends in another process, its end is the
- * last event all the same.
+ * last event all the same. A run that is not there has none.
  */
 const eventsOf = ({ bus, waiters }: Parts, id: RunId): Stream.Stream<TaskEvent> =>
   Stream.unwrapScoped(
     Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (mailbox) => {
-      const end = Stream.fromEffect(Effect.option(waiters.awaitEnd(id))).pipe(
-        Stream.flatMap((run) => (Option.isSome(run) ? Stream.succeed(Either.left(run.value)) : Stream.empty))
-      )
-      return Stream.map(Mailbox.toStream(mailbox), Either.right).pipe(
+      const end = Stream.fromEffect(Effect.option(Effect.map(waiters.awaitEnd(id), endOf)))
+      return Stream.map(Mailbox.toStream(mailbox), Option.some).pipe(
         Stream.merge(end),
-        Stream.filterMap((item) =>
-          Either.isRight(item)
-            ? Option.some(item.right)
-            : Option.some(
-                new TaskEvent(
-                  {
-                    state: item.left.state,
-                    previous: null,
-                    at: item.left.endedAt ?? 0,
-                    run: codec.toTaskRun(item.left)
-                  },
-                  { disableValidation: true }
-                )
-              )
-        ),
+        Stream.takeWhile(Option.isSome),
+        Stream.map((event) => event.value),
         Stream.takeUntil((event) => isFinal(event.state))
       )
     })
+  )
+
+const endOf = (run: EncodedRun): TaskEvent =>
+  new TaskEvent(
+    { state: run.state, previous: null, at: run.endedAt ?? 0, run: codec.toTaskRun(run) },
+    { disableValidation: true }
   )
 
 const eventsBuffer = 1_024

@@ -111,9 +111,13 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
   traceparent: of.traceparent
 })
 
-/** A new run that repeats an ended one. */
+/**
+ * A new run that repeats an ended one. It takes the old one's key, unless that is a success, which may hold it: then whoever
+ * asks for the key is to get the first run, and who asks for this one has asked for a second.
+ */
 export const again = (old: EncodedRun, id: string, now: number): EncodedRun => ({
   ...run({ ...old, createdAt: now, dueAt: now }, id, old.payload),
+  idempotency: old.state === "success" ? null : old.idempotency,
   payloadVersion: old.payloadVersion,
   retryOf: old.id
 })
