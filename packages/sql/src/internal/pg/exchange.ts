@@ -156,14 +156,14 @@ const start = (t: Names): string => `
     RETURNING taken.place <= cardinality(v_late) AS was_running, taken.place, run.*
   )
   SELECT CASE WHEN was_running THEN 'running' WHEN was_scheduled THEN 'scheduled' ELSE 'queued' END,
-    NULL::int, NULL::text, NULL::bigint, ${list(columns)} FROM started
+    NULL::text, NULL::bigint, ${list(columns)} FROM started
   ORDER BY was_running DESC, CASE WHEN was_running THEN place END, rank, id;`
 
 const noColumns = nulls(columns)
 
 /**
- * Settles, then claims. Its rows: `settled` for each settlement that was written, with its place and perhaps why the run was
- * cancelled; `next`, when to ask again; and the claimed runs, in order, with the state that each was in.
+ * Settles, then claims. Its rows: `settled`, with the places of the settlements that were written, and why those that ended as
+ * cancelled did; `next`, when to ask again; and the claimed runs, in order, with the state that each was in.
  *
  * No two of these wait for each other: settlements lock in the order of the ids, keys in the order of the keys, then limits in
  * the order of their locks, and after that no lock is waited for.
@@ -172,7 +172,7 @@ export const exchange = (t: Names): string => `CREATE FUNCTION ${t.exchange}(
   p_given json, p_again boolean, p_lines json, p_holds json,
   p_consumer text, p_queues text[], p_tasks text[], p_lanes text[], p_lane_tasks text[], p_lane_limits int[],
   p_wanted int, p_now bigint, p_lease_until bigint
-) RETURNS TABLE (answer_ text, place_ int, reason_ text, moment_ bigint, ${resultColumns})
+) RETURNS TABLE (answer_ text, settled_ text, moment_ bigint, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
 DECLARE
   v_places int[];
@@ -196,15 +196,14 @@ DECLARE
 BEGIN
   IF p_given IS NOT NULL THEN
     SELECT places, reasons INTO v_places, v_reasons FROM ${t.settle}(p_given, p_again, p_lines, p_holds);
-    RETURN QUERY SELECT 'settled', answer.place, answer.reason, NULL::bigint${noColumns}
-    FROM unnest(v_places, v_reasons) AS answer (place, reason);
+    RETURN QUERY SELECT 'settled', json_build_array(v_places, v_reasons)::text, NULL::bigint${noColumns};
   END IF;
   IF p_wanted IS NULL THEN
     RETURN;
   END IF;
 ${look(t)}
   IF v_next IS NOT NULL THEN
-    RETURN QUERY SELECT 'next', NULL::int, NULL::text, v_next${noColumns};
+    RETURN QUERY SELECT 'next', NULL::text, v_next${noColumns};
   END IF;
 ${takeLate(t)}
   IF v_left > 0 THEN
