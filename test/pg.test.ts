@@ -9,6 +9,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Broker, Store, Task, TaskConsumer, TaskGroup, TaskManager, TaskRun, TaskTransaction } from "@effect-tasks/core"
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Clock, Context, Duration, Effect, Either, Fiber, Layer, Option, Queue, Redacted, Schema } from "effect"
+import { encodedAs } from "./conformance/encoded.js"
 import { administer, freshSchema, isSkipped, url } from "./postgres/database.js"
 
 const Note = Task.make("Note", { payload: { n: Schema.Int }, success: Schema.Int })
@@ -37,39 +38,8 @@ const neverPolling = <E, R>(layer: Layer.Layer<PgBackend.Provided, E, R>) =>
 
 const counts = Effect.flatMap(TaskManager.TaskManager, (manager) => manager.counts())
 
-const encoded = (fields: Partial<TaskRun.Encoded> & { readonly n: number }): TaskRun.Encoded => {
-  const { n, ...rest } = fields
-  return {
-    id: TaskRun.RunId.make(`01890000-0000-7000-8000-${n.toString(16).padStart(12, "0")}`),
-    task: "T",
-    queue: "default",
-    state: "queued",
-    priority: 0,
-    payload: "{}",
-    payloadVersion: 1,
-    createdAt: 0,
-    dueAt: 0,
-    startedAt: null,
-    endedAt: null,
-    attempt: 0,
-    crashes: 0,
-    fence: 0,
-    consumer: null,
-    leaseUntil: null,
-    ledger: "[]",
-    outcome: null,
-    progress: null,
-    logged: 0,
-    tags: [],
-    group: null,
-    idempotency: null,
-    parentId: null,
-    rootId: null,
-    retryOf: null,
-    traceparent: null,
-    ...rest
-  }
-}
+const encoded = ({ n, ...fields }: Partial<TaskRun.Encoded> & { readonly n: number }): TaskRun.Encoded =>
+  encodedAs(TaskRun.RunId.make(`01890000-0000-7000-8000-${n.toString(16).padStart(12, "0")}`), fields)
 
 const ended = (run: TaskRun.Encoded): Broker.Settlement => ({
   run: { ...run, state: "success", endedAt: 1, consumer: null, leaseUntil: null, outcome: "{}" },
@@ -330,6 +300,30 @@ describe.skipIf(isSkipped)("PgBackend", () => {
       })
     )
 
+    it.effect("whose only connection would listen is refused", () =>
+      Effect.gen(function* () {
+        const client = PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })
+        const error = yield* Effect.flip(
+          Effect.scoped(Layer.build(PgBackend.layerClient().pipe(Layer.provide(client))))
+        )
+        assert.deepInclude(error, { _tag: "InvalidOption", option: "maxConnections" })
+      })
+    )
+
+    it.scopedLive("one of another client is none of the backend's", () =>
+      Effect.gen(function* () {
+        const schema = yield* freshSchema
+        const other = Context.get(
+          yield* Layer.build(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })),
+          PgClient.PgClient
+        )
+        yield* Effect.gen(function* () {
+          yield* Effect.exit(other.withTransaction(Effect.zipRight(Note.queue({ n: 1 }), Effect.fail("no"))))
+          assert.strictEqual((yield* counts).queued, 1)
+        }).pipe(Effect.provide(producer({ schema })))
+      })
+    )
+
     it.scopedLive("a fiber that outlives one works on a connection of its own", () =>
       Effect.gen(function* () {
         const schema = yield* freshSchema
@@ -571,6 +565,26 @@ describe.skipIf(isSkipped)("PgBackend", () => {
           ])
           assert.deepStrictEqual(yield* store.logs(ids[0]!, { fromSeq: 0, limit: 9 }), [])
           assert.deepStrictEqual(yield* store.runs({ before: ids[0], limit: 9 }), [])
+        }).pipe(Effect.provide(backend({ schema })))
+      })
+    )
+
+    it.scopedLive("an end that is handed in again after its answer was lost is that end, and changes nothing", () =>
+      Effect.gen(function* () {
+        const schema = yield* freshSchema
+        yield* Effect.gen(function* () {
+          const broker = yield* Broker.Broker
+          const store = yield* Store.Store
+          yield* broker.enqueue([encoded({ n: 1 }), encoded({ n: 2 })])
+          const { runs } = yield* Broker.claim(broker, request("A", 2, null))
+          const [first, second] = runs.map(({ run }) => ended(run))
+          const settle = (...all: ReadonlyArray<Broker.Settlement>) =>
+            Effect.map(Broker.settle(broker, all), (answers) => answers.map(({ _tag }) => _tag))
+          assert.deepStrictEqual(yield* settle(first!), ["Settled"])
+          assert.deepStrictEqual(yield* settle(first!, second!), ["Settled", "Settled"])
+          const other = { ...first!, run: { ...first!.run, endedAt: 2 } }
+          assert.deepStrictEqual(yield* settle(other), ["Lost"])
+          assert.deepStrictEqual(yield* store.counts({}), { success: 2 })
         }).pipe(Effect.provide(backend({ schema })))
       })
     )
