@@ -178,6 +178,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts) {
   const broker: typeof Broker.Service = {
     name: backend,
     pollInterval: parts.pollInterval,
+    isRemote: true,
     now: parts.now,
     enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
     exchange: makeExchange(parts, tell),
