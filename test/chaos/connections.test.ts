@@ -1,0 +1,20 @@
+import { describe, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { isSkipped } from "../postgres/database.js"
+import { terminateAll } from "./connections.js"
+import { form } from "./form.js"
+import * as Scene from "./scene.js"
+import { trial } from "./trial.js"
+
+const scene = Scene.layer({ workers: { worker0: 0, worker1: 0, worker2: 0 } })
+
+describe.skipIf(isSkipped)("connections to PostgreSQL", () => {
+  layer(scene, { excludeTestServices: true, timeout: "60 seconds" })((it) => {
+    it.effect("are terminated every second", () =>
+      trial(
+        "connections terminated",
+        Effect.repeatN(Effect.zipRight(terminateAll, Effect.sleep("1 second")), form.terminations - 1)
+      )
+    )
+  })
+})
