@@ -32,7 +32,7 @@ describe("kill -9", () => {
         const found = yield* Effect.gen(function* () {
           const handles = yield* Work.queueAll(Array.from({ length: runs }, (_, n) => ({ n, millis: 100 })))
           const names = Array.from({ length: workers }, (_, i) => `worker${i}`)
-          yield* killing({ workers: yield* Effect.forEach(names, start), kills, start, killedAt })
+          yield* killing({ alive: yield* Effect.forEach(names, start), kills, start, killedAt })
           const results = yield* Effect.forEach(handles, (handle) => handle.await, { concurrency: "unbounded" })
           assert.deepStrictEqual(
             results,

@@ -1,25 +1,31 @@
-import type { CommandExecutor } from "@effect/platform"
-import { Clock, Effect, type Scope } from "effect"
+import { Clock, Effect } from "effect"
 import type { StartError, Worker } from "./workers.js"
 
+/** Kills a worker, and notes when it died. */
+export const kill = ({ name, process }: Worker, killedAt: Map<string, number>): Effect.Effect<void> =>
+  Effect.ignore(process.kill("SIGKILL")).pipe(
+    Effect.zipRight(Clock.currentTimeMillis),
+    Effect.map((at) => void killedAt.set(name, at))
+  )
+
 /**
- * Every second one worker is killed, the longest running first, once it is seen at work; another one takes its place. Gives
- * those that live at the end; `killedAt` is told when each of the others died.
+ * Every second one worker is killed, the longest running first, once it is seen at work; another one takes its place in
+ * `alive`.
  */
 export const killing = <R>(options: {
-  readonly workers: ReadonlyArray<Worker>
+  readonly alive: Array<Worker>
+  readonly killedAt: Map<string, number>
   readonly kills: number
   readonly start: (name: string) => Effect.Effect<Worker, StartError, R>
-  readonly killedAt: Map<string, number>
-}): Effect.Effect<ReadonlyArray<Worker>, StartError, R | Scope.Scope | CommandExecutor.CommandExecutor> =>
+}): Effect.Effect<void, StartError, R> =>
   Effect.gen(function* () {
-    const alive = Array.from(options.workers)
-    for (let i = 0; i < options.kills; i++) {
-      const victim = alive.shift()!
-      yield* Effect.zipRight(Effect.sleep("1 second"), victim.isAtWork)
-      yield* Effect.ignore(victim.process.kill("SIGKILL"))
-      options.killedAt.set(victim.name, yield* Clock.currentTimeMillis)
-      alive.push(yield* options.start(`substitute${i}`))
+    const { alive, killedAt, kills, start } = options
+    for (let i = 0; i < kills; i++) {
+      yield* Effect.sleep("1 second")
+      const victim = alive.shift()
+      if (victim !== undefined) {
+        yield* Effect.zipRight(victim.isAtWork, kill(victim, killedAt))
+      }
+      alive.push(yield* start(`substitute${i}`))
     }
-    return alive
   })

@@ -26,6 +26,8 @@ export class Scene extends Context.Tag("@effect-tasks/test/chaos/Scene")<
 export interface Options {
   /** The url under which workers and producers see the server; default: that of the tests. */
   readonly url?: string
+  /** Whether the server is the test's own, and leaves nothing behind. */
+  readonly owned?: boolean
   /** The workers' names, each with what is wrong with its clock, in milliseconds. */
   readonly workers: Readonly<Record<string, number>>
 }
@@ -51,11 +53,8 @@ const make = (options: Options, schema: string, server: string) =>
     const surroundings = yield* Effect.context<CommandExecutor.CommandExecutor | Scope.Scope>()
     const backend = { _tag: "Postgres", url: server, schema } as const
     const start = (name: string) =>
-      Workers.start({ name, backend, clockShift: options.workers[name] ?? 0 }, journal).pipe(
-        Effect.tap((worker) => alive.push(worker)),
-        Effect.provide(surroundings)
-      )
-    yield* Effect.forEach(Object.keys(options.workers), start)
+      Effect.provide(Workers.start({ name, backend, clockShift: options.workers[name] ?? 0 }, journal), surroundings)
+    alive.push(...(yield* Effect.forEach(Object.keys(options.workers), start)))
     yield* Effect.forEach(alive, ({ isReady }) => isReady)
     yield* Effect.addFinalizer(() => Effect.forEach(alive, stopInTime, { concurrency: "unbounded" }).pipe(Effect.orDie))
     return Scene.of({
@@ -73,7 +72,7 @@ const make = (options: Options, schema: string, server: string) =>
 export const layer = (options: Options) =>
   Layer.unwrapScoped(
     Effect.gen(function* () {
-      const schema = yield* freshSchema
+      const schema = options.owned === true ? "effect_tasks" : yield* freshSchema
       const server = options.url ?? url
       const manager = TaskManager.layer.pipe(Layer.provide(backendOf({ _tag: "Postgres", url: server, schema })))
       return Layer.provideMerge(Layer.scoped(Scene, make(options, schema, server)), manager)
