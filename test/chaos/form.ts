@@ -10,14 +10,14 @@ const seconds = (bounded: number, long: number): number => 1_000 * (isLong ? lon
 /** In milliseconds, where it is not a number of times. */
 export const form = {
   /** Load before the fault, and after it. */
-  before: seconds(2, 10),
-  after: seconds(2, 10),
+  before: seconds(1.5, 10),
+  after: seconds(1.5, 10),
   kills: isLong ? 60 : 4,
-  terminations: isLong ? 60 : 4,
+  terminations: isLong ? 60 : 3,
   restarts: isLong ? 12 : 2,
-  stall: seconds(6, 30),
-  cuts: isLong ? 60 : 4,
+  stall: seconds(5, 30),
+  cuts: isLong ? 60 : 3,
   halfOpen: seconds(4, 30),
-  shifted: seconds(5, 60),
-  transaction: seconds(5, 60)
+  shifted: seconds(4, 60),
+  transaction: seconds(4, 60)
 } as const

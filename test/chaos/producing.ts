@@ -21,7 +21,7 @@ const pause = "30 millis"
 /** Every so many runs one outlasts its lease, and one is waited for. */
 const longEvery = 50
 const awaitEvery = 25
-const millisOf = (n: number): number => (n % longEvery === 0 ? 5_000 : 50)
+const millisOf = (n: number): number => (n % longEvery === 0 ? 2_500 : 50)
 
 const isTransient = (error: unknown): boolean => Predicate.hasProperty(error, "transient") && error.transient === true
 

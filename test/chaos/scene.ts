@@ -1,8 +1,8 @@
 import type { CommandExecutor } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { TaskManager } from "@effect-tasks/core"
-import { Context, Effect, Layer, type Scope } from "effect"
-import { freshSchema, url } from "../postgres/database.js"
+import { Clock, Context, Effect, Layer, type Scope } from "effect"
+import { administer, url } from "../postgres/database.js"
 import { backendOf } from "./backends.js"
 import type { Journal } from "./journal.js"
 import * as Workers from "./workers.js"
@@ -68,11 +68,17 @@ const make = (options: Options, schema: string, server: string) =>
     })
   })
 
+/** The name of a schema that nobody else uses; it is dropped at the end of the scope. */
+const ownSchema = Effect.acquireRelease(
+  Effect.map(Clock.currentTimeMillis, (now) => `chaos_${process.pid}_${now.toString(36)}`),
+  (schema) => Effect.orDie(administer((sql) => sql.unsafe(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)))
+)
+
 /** The scene, and the manager of its producers. */
 export const layer = (options: Options) =>
   Layer.unwrapScoped(
     Effect.gen(function* () {
-      const schema = options.owned === true ? "effect_tasks" : yield* freshSchema
+      const schema = options.owned === true ? "effect_tasks" : yield* ownSchema
       const server = options.url ?? url
       const manager = TaskManager.layer.pipe(Layer.provide(backendOf({ _tag: "Postgres", url: server, schema })))
       return Layer.provideMerge(Layer.scoped(Scene, make(options, schema, server)), manager)

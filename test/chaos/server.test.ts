@@ -18,8 +18,14 @@ describe.skipIf(isSkipped)("a PostgreSQL server with other users", () => {
       )
     )
 
-    it.effect("has a transaction that stays open", () => trial("snapshot held", holdSnapshot(form.transaction)))
-
-    it.effect("has a transaction that keeps rows locked", () => trial("rows locked", holdRows(form.transaction)))
+    it.effect("has transactions that stay open, one with a snapshot, one with locked rows", () =>
+      trial(
+        "transactions held",
+        Effect.all([holdSnapshot(form.transaction), holdRows(form.transaction)], {
+          concurrency: "unbounded",
+          discard: true
+        })
+      )
+    )
   })
 })

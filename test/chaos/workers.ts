@@ -10,8 +10,9 @@ import { type Orders, OrdersText } from "./orders.js"
 export interface Worker {
   readonly name: string
   readonly process: CommandExecutor.Process
-  /** Until it serves, and until it has settled something; ten seconds at the most. */
-  readonly isReady: Effect.Effect<unknown>
+  /** Until it serves; one that does not is a defect. */
+  readonly isReady: Effect.Effect<void>
+  /** Until it has settled something; ten seconds at the most. */
   readonly isAtWork: Effect.Effect<unknown>
 }
 
@@ -41,6 +42,13 @@ export const start = (
         }
       })
     yield* process.stdout.pipe(Stream.decodeText(), Stream.splitLines, Stream.runForEach(note), Effect.forkScoped)
-    const within = (latch: Effect.Latch) => Effect.timeoutOption(latch.await, "10 seconds")
-    return { name, process, isReady: within(ready), isAtWork: within(atWork) }
+    return {
+      name,
+      process,
+      isReady: ready.await.pipe(
+        Effect.timeoutFail({ duration: "30 seconds", onTimeout: () => new Error(`${name} did not start`) }),
+        Effect.orDie
+      ),
+      isAtWork: Effect.timeoutOption(atWork.await, "10 seconds")
+    }
   })
