@@ -3,7 +3,7 @@
  * (`test:chaos:long`).
  */
 
-const isLong = process.env.CHAOS === "long"
+export const isLong = process.env.CHAOS === "long"
 
 const seconds = (bounded: number, long: number): number => 1_000 * (isLong ? long : bounded)
 
@@ -19,5 +19,7 @@ export const form = {
   cuts: isLong ? 60 : 3,
   halfOpen: seconds(4, 30),
   shifted: seconds(4, 60),
+  /** By when all workers work again. Two time limits of the backend, and the longest pause between tries, fit in. */
+  recovery: seconds(20, 60),
   transaction: seconds(4, 60)
 } as const

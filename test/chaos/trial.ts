@@ -8,9 +8,8 @@ import { make as makeProduced, type Produced, produce, survive } from "./produci
 import { allRuns } from "./records.js"
 import { Scene } from "./scene.js"
 
-/** Generous: the machine may have other things to do. A lease, a time limit and the longest pause between tries fit in. */
-const recoverWithin = "20 seconds"
-const drainWithin = "40 seconds"
+/** Generous: the machine may have other things to do. */
+const drainWithin = "60 seconds"
 
 const often = Schedule.spaced("50 millis")
 
@@ -28,7 +27,7 @@ const recovered = (since: number) =>
     return Effect.sync(missing).pipe(
       Effect.repeat({ until: (names) => names.length === 0, schedule: often }),
       Effect.timeoutFail({
-        duration: recoverWithin,
+        duration: form.recovery,
         onTimeout: () => new Error(`not recovered: ${missing().join(", ")}`)
       })
     )
