@@ -12,7 +12,7 @@ import * as Workers from "./workers.js"
 
 const runs = 2_000
 const workers = 3
-const kills = 10
+const kills = 6
 
 describe("kill -9", () => {
   it.scopedLive(

@@ -9,8 +9,8 @@ export const kill = ({ name, process }: Worker, killedAt: Map<string, number>): 
   )
 
 /**
- * Every second one worker is killed, the longest running first, once it is seen at work; another one takes its place in
- * `alive`.
+ * Every second one worker is killed, the longest running first, once it is seen at work and the others serve, so that there is
+ * somebody to take over; another one takes its place in `alive`.
  */
 export const killing = <R>(options: {
   readonly alive: Array<Worker>
@@ -21,7 +21,10 @@ export const killing = <R>(options: {
   Effect.gen(function* () {
     const { alive, killedAt, kills, start } = options
     for (let i = 0; i < kills; i++) {
-      yield* Effect.sleep("1 second")
+      yield* Effect.zipRight(
+        Effect.sleep("1 second"),
+        Effect.forEach(alive, ({ isReady }) => isReady)
+      )
       const victim = alive.shift()
       if (victim !== undefined) {
         yield* Effect.zipRight(victim.isAtWork, kill(victim, killedAt))
