@@ -1,69 +1,18 @@
-import { fileURLToPath } from "node:url"
-import { Command, FileSystem, Path } from "@effect/platform"
+import { FileSystem, Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { TaskManager, type TaskRun } from "@effect-tasks/core"
-import { SqliteBackend } from "@effect-tasks/sql"
-import { Clock, Console, Duration, Effect, Layer, Stream } from "effect"
+import { TaskManager } from "@effect-tasks/core"
+import { Console, Duration, Effect, Layer } from "effect"
+import { backendOf } from "./backends.js"
+import { type Journal, times } from "./journal.js"
+import { killing } from "./killing.js"
+import { allRuns, takeovers } from "./records.js"
 import { lease, Work } from "./tasks.js"
+import * as Workers from "./workers.js"
 
 const runs = 2_000
 const workers = 3
-const kills = 10
-
-const workerFile = fileURLToPath(new URL("./worker.ts", import.meta.url))
-
-/** Starts a worker process; gives a way to kill it, and notes in `settled` what it says. */
-const startWorker = (filename: string, name: string, settled: Array<string>) =>
-  Effect.gen(function* () {
-    const isAtWork = yield* Effect.makeLatch()
-    const worker = yield* Command.start(
-      Command.make("node", "--import", "tsx", workerFile, filename, name).pipe(Command.stderr("inherit"))
-    )
-    yield* worker.stdout.pipe(
-      Stream.decodeText(),
-      Stream.splitLines,
-      Stream.filter((line) => line.startsWith("settled ")),
-      Stream.tap(() => isAtWork.open),
-      Stream.runForEach((line) => Effect.sync(() => settled.push(line.slice("settled ".length)))),
-      Effect.forkScoped
-    )
-    return { name, worker, isAtWork: Effect.timeoutOption(isAtWork.await, "10 seconds") }
-  })
-
-/** Every second one worker is killed, the longest running first, once it is seen at work; another one takes its place. */
-const killing = (filename: string, settled: Array<string>, killedAt: Map<string, number>) =>
-  Effect.gen(function* () {
-    const names = Array.from({ length: workers }, (_, i) => `worker${i}`)
-    const alive = yield* Effect.forEach(names, (name) => startWorker(filename, name, settled))
-    for (let i = 0; i < kills; i++) {
-      const victim = alive.shift()!
-      yield* Effect.zipRight(Effect.sleep("1 second"), victim.isAtWork)
-      yield* Effect.ignore(victim.worker.kill("SIGKILL"))
-      killedAt.set(victim.name, yield* Clock.currentTimeMillis)
-      alive.push(yield* startWorker(filename, `worker${workers + i}`, settled))
-    }
-  })
-
-const allRuns = Effect.gen(function* () {
-  const manager = yield* TaskManager.TaskManager
-  const found: Array<TaskRun.TaskRun> = []
-  let before: TaskRun.RunId | undefined
-  do {
-    const page = yield* manager.runs({ task: Work.name, limit: 500, before })
-    found.push(...page.items)
-    before = page.next ?? undefined
-  } while (before !== undefined)
-  return found
-})
-
-/** How long after the death of its consumer each crashed attempt was taken over, in milliseconds. */
-const takeovers = (found: ReadonlyArray<TaskRun.TaskRun>, killedAt: ReadonlyMap<string, number>) =>
-  found.flatMap((run) =>
-    run.attempts
-      .filter(({ outcome }) => outcome._tag === "Crashed")
-      .map(({ consumer, endedAt }) => endedAt - (killedAt.get(consumer.split("-")[0]!) ?? Number.NaN))
-  )
+const kills = 6
 
 describe("kill -9", () => {
   it.scopedLive(
@@ -72,30 +21,35 @@ describe("kill -9", () => {
       Effect.gen(function* () {
         const fs = yield* FileSystem.FileSystem
         const path = yield* Path.Path
-        const filename = path.join(yield* fs.makeTempDirectoryScoped(), "chaos.db")
-        const settled: Array<string> = []
+        const backend = {
+          _tag: "Sqlite",
+          filename: path.join(yield* fs.makeTempDirectoryScoped(), "chaos.db")
+        } as const
+        const journal: Journal = []
         const killedAt = new Map<string, number>()
+        const start = (name: string) => Workers.start({ name, backend }, journal)
 
         const found = yield* Effect.gen(function* () {
-          const handles = yield* Work.queueAll(Array.from({ length: runs }, (_, n) => ({ n })))
-          yield* killing(filename, settled, killedAt)
+          const handles = yield* Work.queueAll(Array.from({ length: runs }, (_, n) => ({ n, millis: 100 })))
+          const names = Array.from({ length: workers }, (_, i) => `worker${i}`)
+          yield* killing({ alive: yield* Effect.forEach(names, start), kills, start, killedAt })
           const results = yield* Effect.forEach(handles, (handle) => handle.await, { concurrency: "unbounded" })
           assert.deepStrictEqual(
             results,
             Array.from({ length: runs }, (_, n) => n)
           )
           return yield* allRuns
-        }).pipe(
-          Effect.provide(TaskManager.layer.pipe(Layer.provide(SqliteBackend.layer({ filename })))),
-          Effect.timeout("80 seconds")
-        )
+        }).pipe(Effect.provide(TaskManager.layer.pipe(Layer.provide(backendOf(backend)))), Effect.timeout("80 seconds"))
 
         assert.strictEqual(found.length, runs)
         assert.strictEqual(new Set(found.map(({ id }) => id)).size, runs)
         assert.isTrue(found.every(({ state }) => state === "success"))
-        assert.strictEqual(new Set(settled).size, settled.length, "a run was settled twice")
+        assert.isTrue(
+          Array.from(times(journal, "settled").values()).every((count) => count === 1),
+          "a run was settled twice"
+        )
 
-        const delays = takeovers(found, killedAt)
+        const delays = takeovers(found).map(({ takenAt, worker }) => takenAt - (killedAt.get(worker) ?? Number.NaN))
         const slowest = Math.max(...delays)
         assert.isAbove(delays.length, 0, "nobody was killed at work")
         assert.isAtMost(slowest, 2 * Duration.toMillis(lease))

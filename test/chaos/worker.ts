@@ -1,24 +1,39 @@
-/* A worker process of the chaos tests: `worker.ts FILE NAME`. It tells on standard output what it has settled. */
+/* A worker process of the chaos tests. Its argument says what it is; on standard output it tells what it does. */
 import { NodeRuntime } from "@effect/platform-node"
 import { TaskConsumer, TaskEvents, TaskManager } from "@effect-tasks/core"
-import { SqliteBackend } from "@effect-tasks/sql"
-import { Console, Effect, Layer, Logger } from "effect"
+import { Cause, Effect, Layer, Logger, LogLevel, Schema } from "effect"
+import { backendOf } from "./backends.js"
+import { say } from "./lines.js"
+import { OrdersText } from "./orders.js"
+import * as ShiftedClock from "./shiftedClock.js"
 import { Chaos, lease, WorkLive } from "./tasks.js"
 
-const [filename = "", name = ""] = process.argv.slice(2)
-
 const Told = Layer.scopedDiscard(
-  TaskEvents.on("success", (event) => Console.log(`settled ${event.run.id}`)).pipe(
-    Effect.zipRight(Console.log("ready"))
-  )
+  TaskEvents.on("success", (event) => say("settled", event.run.id)).pipe(Effect.zipRight(say("ready", "to work")))
 )
 
-const Main = TaskConsumer.layer(Chaos, { name, lease, maxConcurrentTasks: 5 }).pipe(
-  Layer.provide(WorkLive),
-  Layer.merge(Told),
-  Layer.provide(TaskManager.layer),
-  Layer.provide(SqliteBackend.layer({ filename })),
-  Layer.provide(Logger.remove(Logger.defaultLogger))
+/** What would stand in the log of an application: the test shows it when it fails. */
+const Warned = Logger.replace(
+  Logger.defaultLogger,
+  Logger.make(({ cause, logLevel, message }) => {
+    if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) {
+      const why = Cause.isEmpty(cause) ? "" : Cause.pretty(cause)
+      Effect.runSync(say("warned", `${logLevel.label} ${[message].flat().map(String).join(" ")} ${why}`))
+    }
+  })
+)
+
+const Main = Layer.unwrapEffect(
+  Effect.map(Schema.decodeUnknown(OrdersText)(process.argv[2]), ({ backend, clockShift, name }) =>
+    TaskConsumer.layer(Chaos, { name, lease, maxConcurrentTasks: 5 }).pipe(
+      Layer.provide(WorkLive),
+      Layer.provideMerge(Told),
+      Layer.provide(TaskManager.layer),
+      Layer.provide(backendOf(backend)),
+      Layer.provide(Warned),
+      Layer.provide(ShiftedClock.layer(clockShift ?? 0))
+    )
+  )
 )
 
 NodeRuntime.runMain(Layer.launch(Main))

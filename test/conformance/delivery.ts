@@ -276,6 +276,33 @@ export const delivery: Family = (rule) => {
     })
   )
 
+  rule("an end that was written, but whose answer was lost, is told of once, and the run is performed once", () =>
+    Effect.gen(function* () {
+      let answers = false
+      const outage = new TaskError.BackendError({ backend: "test", operation: "exchange", transient: true })
+      const process = yield* openProcessWith({
+        broker: (broker) => ({
+          ...broker,
+          exchange: (exchange) =>
+            Effect.flatMap(broker.exchange(exchange), (answer) => {
+              const arrives = answers || exchange.settlements.length === 0
+              answers ||= !arrives
+              return arrives ? Effect.succeed(answer) : outage
+            })
+        })
+      })
+      const events = yield* process.run(recordEvents)
+      let performed = 0
+      yield* process.run(serve(TaskGroup.make(Work), { Work: () => Effect.sync(() => void performed++) }, short))
+      const run = yield* Work.queue()
+      yield* becomes(run, "success")
+      yield* advance("6 seconds")
+      yield* eventuallySync(() => assert.deepStrictEqual(statesOf(events, run.id), ["running", "success"]))
+      yield* quiet
+      assert.deepStrictEqual([statesOf(events, run.id), performed], [["running", "success"], 1])
+    })
+  )
+
   rule("a result whose writing fails for good is reached again after the lease", () =>
     Effect.gen(function* () {
       let broken = true

@@ -200,7 +200,7 @@ const failed = (
   if (!error.transient && ended.length > 0) {
     return Effect.as(settleEach(state, ended), true)
   }
-  state.ended = [...ended, ...state.ended]
+  state.ended = [...ended.map((one) => ({ ...one, isRepeated: true as const })), ...state.ended]
   return Effect.as(
     wasReady && claim !== null
       ? Effect.annotateLogs(Effect.logWarning("consumer cannot reach its broker; it will go on trying", error), {
@@ -221,7 +221,7 @@ const settleEach = (state: State, ended: ReadonlyArray<Ended>): Effect.Effect<vo
           return carryOutSettled(state, [one], result.right.settled)
         }
         if (result.left.transient) {
-          state.ended.push(one)
+          state.ended.push({ ...one, isRepeated: true })
           return Effect.void
         }
         return settling.abandon(state, one.inFlight, Cause.fail(result.left))

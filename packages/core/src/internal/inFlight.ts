@@ -40,6 +40,8 @@ export interface InFlight {
 export interface Ended {
   readonly inFlight: InFlight
   readonly settlement: Settlement
+  /** Whether it has been handed in before, and the answer did not arrive. */
+  readonly isRepeated?: true
 }
 
 /** The claims that a consumer holds. */

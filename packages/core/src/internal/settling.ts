@@ -1,4 +1,4 @@
-import { type Cause, Duration, Effect } from "effect"
+import { type Cause, Duration, Effect, Option } from "effect"
 import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
@@ -39,9 +39,32 @@ export const answered = (state: State, ended: Ended, answer: Settled | undefined
     finish(state, ended, run)
     return Effect.void
   }
-  letGo(state, ended.inFlight)
+  return ended.isRepeated === true ? lookUp(state, ended) : lost(state, ended)
+}
+
+/**
+ * The call before may have written the end, only its answer did not arrive. Nobody else writes under the same fence, so a run
+ * that has left `running` with it has done so by this end.
+ */
+const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   const { fence, id } = ended.settlement.run
-  return Effect.logWarning(new LostClaim({ runId: id, fence }).message)
+  return Effect.matchEffect(state.store.get([id]), {
+    onFailure: (error) => (error.transient ? Effect.sync(() => handInAgain(state, ended)) : lost(state, ended)),
+    onSuccess: ([found]) =>
+      found !== undefined && Option.isSome(found) && found.value.fence === fence && found.value.state !== "running"
+        ? Effect.sync(() => finish(state, ended, found.value))
+        : lost(state, ended)
+  })
+}
+
+const handInAgain = (state: State, ended: Ended): void => {
+  state.ended.push(ended)
+  state.wake.unsafeOpen()
+}
+
+const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Effect<void> => {
+  letGo(state, inFlight)
+  return Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
 }
 
 /** Tells of an end that was written, and lets the claim go. */

@@ -2,10 +2,10 @@ import * as SqlClient from "@effect/sql/SqlClient"
 import type { Connection } from "@effect/sql/SqlConnection"
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import type { BackendError } from "@effect-tasks/core/TaskError"
-import { Context, Effect, Exit, Option } from "effect"
+import { Cause, Context, Effect, Exit, Option } from "effect"
 import type { Transactions } from "../transactions.js"
-import { type Driver, driverOf, query, type Statement } from "./driver.js"
-import { DriverError, fromDriver } from "./errors.js"
+import { type Driver, discard, driverOf, query, type Statement } from "./driver.js"
+import { DriverError, fromDriver, Unanswered } from "./errors.js"
 
 /** Runs one statement on the connection that the caller holds. */
 export type Run = <Row extends ReadonlyArray<unknown>>(
@@ -114,17 +114,54 @@ const makeJoined = (sample: Connection, transactions: Transactions): Effect.Effe
   )
 }
 
+/**
+ * What is known of the connections of a pool. Where one did not answer, the others that have been silent since are likely to be
+ * half open too, and each would be waited for as long; so they are discarded before they are asked.
+ */
+const makeTrust = () => {
+  const heard = new WeakMap<Driver, number>()
+  let silent = Number.NEGATIVE_INFINITY
+  return {
+    isTrusted: (driver: Driver): boolean => (heard.get(driver) ?? Number.POSITIVE_INFINITY) >= silent,
+    note: <A>(driver: Driver, answer: Effect.Effect<A, DriverError>): Effect.Effect<A, DriverError> =>
+      Effect.suspend(() => {
+        const sentAt = performance.now()
+        return Effect.onExit(answer, (exit) =>
+          Effect.sync(() => {
+            if (Exit.isFailure(exit) && isUnanswered(exit.cause)) {
+              silent = Math.max(silent, sentAt)
+            } else {
+              heard.set(driver, performance.now())
+            }
+          })
+        )
+      })
+  }
+}
+
+const isUnanswered = (cause: Cause.Cause<DriverError>): boolean =>
+  Option.exists(Cause.failureOption(cause), (error) => error.cause instanceof Unanswered)
+
 export const make = Effect.fnUntraced(function* ({ client, prepare, timeout, transactions }: Options) {
+  const trust = makeTrust()
   const on = (driver: Driver): Run => {
     return (statement, values) =>
-      query(driver, statement, values, { prepare: prepare && statement.name !== "", timeout })
+      trust.note(driver, query(driver, statement, values, { prepare: prepare && statement.name !== "", timeout }))
   }
   // The pool forgets a caller that is interrupted while it waits, and the connection would be lost.
   const reserve = Effect.uninterruptible(
     Effect.mapError(client.reserve, (error) => new DriverError(error.cause ?? error))
   )
   const lend: Database["lend"] = (use) =>
-    Effect.scoped(Effect.flatMap(reserve, (connection) => use(driverOf(connection))))
+    Effect.flatMap(
+      Effect.scoped(
+        Effect.flatMap(reserve, (connection) => {
+          const driver = driverOf(connection)
+          return trust.isTrusted(driver) ? Effect.asSome(use(driver)) : Effect.as(discard(driver), Option.none())
+        })
+      ),
+      Option.match({ onNone: () => lend(use), onSome: Effect.succeed })
+    )
   const sample = yield* Effect.scoped(reserve)
   const joined = makeJoined(sample, transactions)
   const oneByOne = makeOneByOne()

@@ -1,6 +1,6 @@
 import type { Connection } from "@effect/sql/SqlConnection"
 import { Effect, Predicate } from "effect"
-import { DriverError } from "./errors.js"
+import { DriverError, Unanswered } from "./errors.js"
 
 /**
  * The driver's connection under a connection of a `PgClient`. The client itself cannot name a prepared statement, give rows as
@@ -78,7 +78,7 @@ export const query = <Row extends ReadonlyArray<unknown>>(
         clearTimeout(timer)
         resume(
           isLate
-            ? Effect.fail(new DriverError(new Error(`no answer within ${options.timeout} ms`, { cause: error })))
+            ? Effect.fail(new DriverError(new Unanswered(options.timeout, error)))
             : error
               ? Effect.fail(new DriverError(error))
               : Effect.succeed(result.rows as ReadonlyArray<Row>)
@@ -86,6 +86,19 @@ export const query = <Row extends ReadonlyArray<unknown>>(
       })
     })
   )
+
+/** Closes a connection that is not believed to be alive, and waits until that is known, so that its pool forgets it. */
+export const discard = (driver: Driver): Effect.Effect<void> =>
+  Effect.async<void>((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), longestClosing)
+    driver.on("end", () => {
+      clearTimeout(timer)
+      resume(Effect.void)
+    })
+    driver.connection.stream.destroy()
+  })
+
+const longestClosing = 1_000
 
 /** Runs several statements that are given as one text, without parameters. */
 export const script = (driver: Driver, text: string, timeout: number): Effect.Effect<void, DriverError> =>

@@ -15,6 +15,13 @@ export class DriverError {
   }
 }
 
+/** What is said of a connection that did not answer in time. */
+export class Unanswered extends Error {
+  constructor(millis: number, cause: unknown) {
+    super(`no answer within ${millis} ms`, { cause })
+  }
+}
+
 /** The SQLSTATE, or the operating system's name for what befell the connection. */
 const codeOf = (cause: unknown): string | undefined =>
   Predicate.hasProperty(cause, "code") && typeof cause.code === "string" ? cause.code : undefined

@@ -151,11 +151,12 @@ BEGIN
 END $body$;`
 }
 
+/** A lease is never made shorter: an extension may arrive after a later one that went over another connection. */
 const extend = (t: Names): string => `CREATE FUNCTION ${t.extend}(p_claims json, p_lease_until bigint)
 RETURNS TABLE (id_ uuid, fence_ int, reason_ text) LANGUAGE plpgsql ${settings} AS $body$
 BEGIN
   RETURN QUERY UPDATE ${t.queue} AS run
-  SET lease_until = p_lease_until, progress = coalesce(given.progress, run.progress)
+  SET lease_until = greatest(run.lease_until, p_lease_until), progress = coalesce(given.progress, run.progress)
   FROM json_to_recordset(p_claims) AS given (id uuid, fence int, progress text)
   WHERE run.id = given.id AND run.fence = given.fence AND ${isRunning}
   RETURNING run.id, run.fence, run.cancel_reason;
