@@ -569,26 +569,6 @@ describe.skipIf(isSkipped)("PgBackend", () => {
       })
     )
 
-    it.scopedLive("an end that is handed in again after its answer was lost is that end, and changes nothing", () =>
-      Effect.gen(function* () {
-        const schema = yield* freshSchema
-        yield* Effect.gen(function* () {
-          const broker = yield* Broker.Broker
-          const store = yield* Store.Store
-          yield* broker.enqueue([encoded({ n: 1 }), encoded({ n: 2 })])
-          const { runs } = yield* Broker.claim(broker, request("A", 2, null))
-          const [first, second] = runs.map(({ run }) => ended(run))
-          const settle = (...all: ReadonlyArray<Broker.Settlement>) =>
-            Effect.map(Broker.settle(broker, all), (answers) => answers.map(({ _tag }) => _tag))
-          assert.deepStrictEqual(yield* settle(first!), ["Settled"])
-          assert.deepStrictEqual(yield* settle(first!, second!), ["Settled", "Settled"])
-          const other = { ...first!, run: { ...first!.run, endedAt: 2 } }
-          assert.deepStrictEqual(yield* settle(other), ["Lost"])
-          assert.deepStrictEqual(yield* store.counts({}), { success: 2 })
-        }).pipe(Effect.provide(backend({ schema })))
-      })
-    )
-
     it.scopedLive("an enqueue that is repeated after its answer was lost adds nothing, even after the end", () =>
       Effect.gen(function* () {
         const schema = yield* freshSchema

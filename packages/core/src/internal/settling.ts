@@ -59,7 +59,7 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
 
 const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
-  state.wake.unsafeOpen()
+  wake(state)
 }
 
 const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Effect<void> => {

@@ -79,7 +79,7 @@ END $body$;`
 
 /**
  * Ends claims. A claim whose run is to be performed again is locked first: whether somebody has asked to cancel it must not
- * change while it is settled. An end that is in the history just as it is given was handed in before, and its answer was lost.
+ * change while it is settled.
  */
 const settle = (t: Names): string => {
   const goneColumn = (column: Column): string => {
@@ -126,15 +126,6 @@ BEGIN
   ), ${remember(t)}
   SELECT array_agg(place), array_agg(reason) INTO places, reasons
   FROM (SELECT place, reason FROM gone UNION ALL SELECT place, NULL FROM again) AS answers;
-
-  IF coalesce(cardinality(places), 0) < json_array_length(p_given) THEN
-    SELECT places || array_agg(given.place), reasons || array_agg(NULL::text) INTO places, reasons
-    FROM json_to_recordset(p_given) AS given (
-      place int, final boolean, id uuid, fence int, state text, ended_at bigint, outcome text
-    ) JOIN ${t.history} AS ended ON ended.id = given.id AND ended.fence = given.fence AND ended.state = given.state
-      AND ended.ended_at = given.ended_at AND ended.outcome IS NOT DISTINCT FROM given.outcome
-    WHERE given.final AND given.place <> ALL (coalesce(places, '{}'));
-  END IF;
 
   IF p_lines IS NOT NULL THEN
     INSERT INTO ${t.log} (run_id, at, seq, attempt, level, message, annotations, spans)
