@@ -27,6 +27,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     exchanging: 0,
     claiming: 0,
     hungry: true,
+    heard: 0,
     nextAt: null,
     lostUntil: 0,
     answered: null
@@ -79,6 +80,7 @@ const react = (state: State) => (signals: Iterable<Signal>) =>
           }
         } else if (signal._tag !== "Ended") {
           state.hungry = true
+          state.heard++
           wake(state)
         }
       }

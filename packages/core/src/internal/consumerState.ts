@@ -57,8 +57,9 @@ export interface State extends Settings {
   /** How many exchanges are under way, and how many runs these have asked for. */
   exchanging: number
   claiming: number
-  /** Whether there may be something to claim. */
+  /** Whether there may be something to claim, and how many signals have said so. */
   hungry: boolean
+  heard: number
   /** From when on there may be, unless a signal comes before; `null` when the broker knows of nothing. */
   nextAt: number | null
   /** Until when runs that this consumer has lost sight of may be under a lease of its own. */

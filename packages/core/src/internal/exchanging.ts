@@ -91,10 +91,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
       const ended = state.ended
       state.ended = []
       const claim = limit === 0 ? null : request(state, tasks, limit, now)
-      if (claim !== null) {
-        // before the call: a signal that comes meanwhile may tell of what the call does not see
-        state.hungry = false
-      }
+      const { heard } = state
       state.exchanging++
       state.claiming += limit
       return restore(call(state, ended, claim)).pipe(
@@ -107,7 +104,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
         Effect.flatMap((result) =>
           Either.isLeft(result)
             ? failed(state, ended, claim, result.left)
-            : Effect.as(carryOut(state, ended, claim, result.right), true)
+            : Effect.as(carryOut(state, ended, claim, heard, result.right), true)
         )
       )
     })
@@ -141,6 +138,7 @@ const carryOut = (
   state: State,
   ended: ReadonlyArray<Ended>,
   claim: ClaimRequest | null,
+  heard: number,
   { claimed, settled }: Exchanged
 ): Effect.Effect<void> => {
   const answered = carryOutSettled(state, ended, settled)
@@ -154,7 +152,8 @@ const carryOut = (
     // for the loop that keeps the time, if it was not this one that asked
     wake(state)
   }
-  state.hungry ||= claimed.runs.length >= claim.limit
+  // a signal that came meanwhile may tell of what the call did not see
+  state.hungry = claimed.runs.length >= claim.limit || state.heard !== heard
   claimed.runs.forEach((run) => performing.hold(state, run, claim))
   return claimed.runs.length === 0
     ? answered
