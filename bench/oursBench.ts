@@ -15,10 +15,7 @@ const scales: { readonly [J in Job]?: claims.Scale } = {
 
 /** Ours can do more than its peers are asked for: the broker's claims are measured by themselves. */
 export const make = (backend: Backend, name: string): Bench => {
-  const place = places[backend]?.(name)
-  if (place === undefined) {
-    throw new Error(`effect-tasks has no backend for ${backend}`)
-  }
+  const place = places[backend](name)
   const bench = makeQueueBench(effectTasks.make(place))
   let prepared: claims.Claims | undefined
   return {

@@ -2,7 +2,6 @@
 import type { Arguments } from "./arguments.js"
 import type { Backend, Job, Size } from "./protocol.js"
 import { ours, subjects } from "./subjects/index.js"
-import { places } from "./subjects/places.js"
 
 /** One subject at one job. */
 export interface Lane {
@@ -67,10 +66,7 @@ const growth = {
 } satisfies Record<string, ReadonlyArray<ReadonlyArray<Job>>>
 
 /** The subjects of a backend: ours first, where it has that backend. */
-const subjectsOf = (backend: Backend): ReadonlyArray<string> => [
-  ...(places[backend] === undefined ? [] : [ours]),
-  ...Object.keys(subjects[backend])
-]
+const subjectsOf = (backend: Backend): ReadonlyArray<string> => [ours, ...Object.keys(subjects[backend])]
 
 const scaled = (size: Size, factor: number): Size => ({
   single: Math.ceil(size.single * factor),

@@ -3,13 +3,16 @@ import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
 import { Command, FileSystem, Path } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
+import { SqlClient } from "@effect/sql"
 import { assert, describe, it } from "@effect/vitest"
 import { TaskConsumer, TaskGroup, TaskManager, TaskTest } from "@effect-tasks/core"
+import { SqliteBackend } from "@effect-tasks/sql"
 import { Effect, Fiber, Layer, Schedule, Stream, TestClock } from "effect"
 import { Import, ImportLive, Resize, Source } from "../examples/api/import.js"
 import { Mailer } from "../examples/api/mailer.js"
 import { program } from "../examples/api/queue.js"
 import { DigestLive, Mail, SendEmail, SendEmailLive } from "../examples/api/tasks.js"
+import { createTables, Invoice, InvoiceLive, placeOrder } from "../examples/api/transactions.js"
 
 const Handlers = Layer.mergeAll(SendEmailLive, DigestLive).pipe(Layer.provide(Mailer.Live))
 const Workers = TaskConsumer.layer(Mail).pipe(Layer.provideMerge(Handlers))
@@ -47,6 +50,26 @@ describe("the programs of examples/api", () => {
         yield* Fiber.join(output)
       }).pipe(Effect.provide(NodeContext.layer)),
     20_000
+  )
+
+  it.scopedLive("transactions.ts commits orders with their runs, and invoices with the ends of these", () =>
+    Effect.gen(function* () {
+      yield* createTables
+      const run = yield* placeOrder(1, 990)
+      assert.strictEqual(yield* Effect.flip(placeOrder(2, -1)), "an order costs something")
+      assert.deepStrictEqual(yield* run.awaitFor("8 seconds"), { number: 1 })
+      const sql = yield* SqlClient.SqlClient
+      assert.deepStrictEqual(yield* sql`SELECT id FROM shop_order`, [{ id: 1 }])
+      assert.deepStrictEqual(yield* sql`SELECT number, order_id FROM shop_invoice`, [{ number: 1, order_id: 1 }])
+    }).pipe(
+      Effect.provide(
+        TaskConsumer.layer(TaskGroup.make(Invoice)).pipe(
+          Layer.provide(InvoiceLive),
+          Layer.provideMerge(TaskManager.layer),
+          Layer.provideMerge(SqliteBackend.layer({ filename: ":memory:" }))
+        )
+      )
+    )
   )
 
   it.effect("queue.ts queues, waits, performs in place, looks and retries", () =>

@@ -1,8 +1,10 @@
 import { Backend } from "@effect-tasks/core"
 import { SqliteBackend } from "@effect-tasks/sql"
+import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Effect, Layer } from "effect"
 import type * as protocol from "../protocol.js"
 import * as files from "./files.js"
+import * as postgres from "./postgres.js"
 
 /** Where our runtime keeps its runs: a Layer per queue, each an empty one. */
 export interface Place {
@@ -25,10 +27,16 @@ const sqlite = (): Place => {
   }
 }
 
-/**
- * The backends of our runtime. Processes that measure at one time have different `name`s, which are identifiers.
- *
- * PostgreSQL stands here as soon as `@effect-tasks/sql` has a backend for it: `fresh` drops the schema `bench_${name}` and
- * gives a layer on it with `postgres.url` and `postgres.connections`, `remove` drops it. Nothing else has to be changed.
- */
-export const places: { readonly [Backend in protocol.Backend]?: (name: string) => Place } = { memory, sqlite }
+/** The defaults of the backend; each queue begins with an empty schema. */
+const pg = (name: string): Place => {
+  const schema = `bench_${name}`
+  const dropped = Effect.promise(() => postgres.dropSchema(schema))
+  const { connections: maxConnections, url } = postgres
+  return {
+    fresh: () => Layer.unwrapEffect(Effect.as(dropped, PgBackend.layer({ url, maxConnections, schema }))),
+    remove: () => postgres.dropSchema(schema)
+  }
+}
+
+/** The backends of our runtime. Processes that measure at one time have different `name`s, which are identifiers. */
+export const places: { readonly [Backend in protocol.Backend]: (name: string) => Place } = { memory, sqlite, pg }

@@ -8,41 +8,44 @@ import { Storage } from "./harness.js"
 export const lease = 30_000
 
 /** A run as a manager hands it to the broker: of the task `T` in the queue `default`, made and due at 0. */
+export const encodedAs = (id: TaskRun.RunId, fields: Partial<TaskRun.Encoded> = {}): TaskRun.Encoded => {
+  const createdAt = fields.createdAt ?? 0
+  const dueAt = fields.dueAt ?? createdAt
+  return {
+    id,
+    task: "T",
+    queue: "default",
+    state: dueAt > createdAt ? "scheduled" : "queued",
+    priority: 0,
+    payload: "{}",
+    payloadVersion: 1,
+    createdAt,
+    dueAt,
+    startedAt: null,
+    endedAt: null,
+    attempt: 0,
+    crashes: 0,
+    fence: 0,
+    consumer: null,
+    leaseUntil: null,
+    ledger: "[]",
+    outcome: null,
+    progress: null,
+    logged: 0,
+    tags: [],
+    group: null,
+    idempotency: null,
+    parentId: null,
+    rootId: null,
+    retryOf: null,
+    traceparent: null,
+    ...fields
+  }
+}
+
+/** The same, with an id of the test's storage. */
 export const encoded = (fields: Partial<TaskRun.Encoded> = {}): Effect.Effect<TaskRun.Encoded, never, Storage> =>
-  Effect.map(Storage, ({ nextId }) => {
-    const createdAt = fields.createdAt ?? 0
-    const dueAt = fields.dueAt ?? createdAt
-    return {
-      id: nextId(),
-      task: "T",
-      queue: "default",
-      state: dueAt > createdAt ? "scheduled" : "queued",
-      priority: 0,
-      payload: "{}",
-      payloadVersion: 1,
-      createdAt,
-      dueAt,
-      startedAt: null,
-      endedAt: null,
-      attempt: 0,
-      crashes: 0,
-      fence: 0,
-      consumer: null,
-      leaseUntil: null,
-      ledger: "[]",
-      outcome: null,
-      progress: null,
-      logged: 0,
-      tags: [],
-      group: null,
-      idempotency: null,
-      parentId: null,
-      rootId: null,
-      retryOf: null,
-      traceparent: null,
-      ...fields
-    }
-  })
+  Effect.map(Storage, ({ nextId }) => encodedAs(nextId(), fields))
 
 export const keyed = (
   key: string,

@@ -11,6 +11,7 @@ import { consumer } from "./consumer.js"
 import { delivery } from "./delivery.js"
 import { enqueueing } from "./enqueueing.js"
 import { events } from "./events.js"
+import { exchanging } from "./exchanging.js"
 import { exits } from "./exits.js"
 import { extending } from "./extending.js"
 import { type Family, family, type Subject } from "./harness.js"
@@ -31,6 +32,7 @@ const families: Record<string, Family> = {
   "broker: enqueue": enqueueing,
   "broker: claim": claiming,
   "broker: settle": settling,
+  "broker: exchange": exchanging,
   "broker: extend": extending,
   "broker: cancel": cancelling,
   store: querying,

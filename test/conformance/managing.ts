@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { RetryPolicy, Task, TaskError, TaskGroup, TaskManager, TaskRun, TaskState } from "@effect-tasks/core"
-import { Effect, Schema } from "effect"
+import { Effect, Schema, Stream } from "effect"
 import { advance, type Family, openProcess, serve } from "./harness.js"
 import { becomes, Oops } from "./observing.js"
 
@@ -96,6 +96,38 @@ export const managing: Family = (rule) => {
       })
       assert.strictEqual(repeated.attempts.length, 1)
       assert.deepStrictEqual(yield* run.poll, old)
+    })
+  )
+
+  rule("a success that holds its key for ever is repeated, and keeps the key", () =>
+    Effect.gen(function* () {
+      const manager = yield* TaskManager.TaskManager
+      yield* serve(TaskGroup.make(Work), { Work: () => Effect.void })
+      const ask = Work.queue({ n: 1 }, { idempotencyKey: { key: "k", hold: "forever" } })
+      const run = yield* ask
+      yield* becomes(run, "success")
+      const id = yield* manager.retry(run.id)
+      assert.notStrictEqual(id, run.id)
+      yield* becomes(yield* Work.handle(id), "success")
+      assert.deepInclude(yield* ask, { id: run.id, existing: true })
+    })
+  )
+
+  rule("a failure that is repeated hands its key on", () =>
+    Effect.gen(function* () {
+      const manager = yield* TaskManager.TaskManager
+      const ask = Work.queue({ n: 1 }, { idempotencyKey: "k" })
+      const run = yield* ask
+      yield* run.cancel()
+      const id = yield* manager.retry(run.id)
+      assert.deepInclude(yield* ask, { id, existing: true })
+    })
+  )
+
+  rule("a run that is not there has no events", () =>
+    Effect.gen(function* () {
+      const handle = yield* Work.handle(unknown)
+      assert.deepStrictEqual(Array.from(yield* Stream.runCollect(handle.events)), [])
     })
   )
 

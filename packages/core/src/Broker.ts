@@ -10,7 +10,8 @@
  * time ends the claim: the run may be claimed by another consumer.
  *
  * **Time.** Every operation works with the caller's `now`, which the runtime takes from `Broker.now`: the `Clock`, corrected
- * by the offset to the server's clock where machines differ. No implementation reads a clock of its own for a rule.
+ * by the offset to the server's clock where machines differ. No implementation reads a clock of its own for a rule. All times
+ * are whole epoch milliseconds.
  *
  * @since 0.1.0
  */
@@ -240,6 +241,12 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
      * and nobody else can write.
      */
     readonly pollInterval: Duration.Duration
+
+    /**
+     * Whether calls are answered by another process, so that this one can work meanwhile: then a consumer has two exchanges
+     * under way, and performs what one gave while the other is answered.
+     */
+    readonly isRemote: boolean
 
     /** Now, in epoch milliseconds of the clock that all users of this broker share. */
     readonly now: Effect.Effect<number>

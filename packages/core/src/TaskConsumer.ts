@@ -8,7 +8,7 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect, Layer, type Scope } from "effect"
+import { Clock, Context, Duration, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import { TaskEvents } from "./internal/bus.js"
@@ -28,7 +28,7 @@ import * as TaskGroup from "./TaskGroup.js"
  * - `maxConcurrentTasks`: how many runs it performs at one time. Default: 10
  * - `queues`: the queues it serves. Default: those that its tasks name
  * - `prefetch`: the most runs that it claims beyond its free places. It does so only while runs are so short that it will
- *   have begun them within some 20 milliseconds, and gives back what has waited for 250. Default: 100
+ *   have begun them within some 20 milliseconds, and gives back what has waited for 250. Default: 500
  * - `lease`: how long a claim holds without a sign of life. It is extended every third of it. After a crash another
  *   consumer takes the run over once it has ended. Default: 30 seconds
  * - `grace`: how long running attempts may go on when the consumer stops. Default: 30 seconds
@@ -116,7 +116,8 @@ export const make = <Tasks extends Task.Any>(
     for (const task of tasks.values()) {
       entries.set(task.name, context.unsafeMap.get(task.key))
     }
-    const [id] = yield* Effect.flatMap(uuid7.make, (ids) => ids.make(1))
+    const ids = yield* uuid7.make
+    const [id] = ids.at(yield* Clock.currentTimeMillis, 1)
     const positive = (option: string, value: Duration.DurationInput) => checkDuration(option, Duration.decode(value))
     return yield* consumer.make({
       id: `${options.name ?? "consumer"}-${id}`,
@@ -126,7 +127,7 @@ export const make = <Tasks extends Task.Any>(
       entries,
       queues: options.queues ?? Array.from(new Set(group.tasks.map((task) => task.queueName))),
       maxConcurrentTasks: yield* checkCount("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
-      maxPrefetch: yield* checkCount("prefetch", options.prefetch ?? 100, 0),
+      maxPrefetch: yield* checkCount("prefetch", options.prefetch ?? 500, 0),
       lease: yield* positive("lease", options.lease ?? "30 seconds"),
       grace: Duration.decode(options.grace ?? "30 seconds"),
       cleanup: Duration.decode(options.cleanup ?? "5 seconds")

@@ -16,10 +16,8 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Backend } from "@effect-tasks/core/Backend"
-import { Broker } from "@effect-tasks/core/Broker"
-import { Store } from "@effect-tasks/core/Store"
-import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
-import { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
+import { type BackendError, InvalidOption, type SchemaVersionError } from "@effect-tasks/core/TaskError"
+import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Either, Layer, Redacted } from "effect"
 import * as backend from "./internal/pg/backend.js"
 import { driverOf } from "./internal/pg/driver.js"
@@ -28,6 +26,7 @@ import * as Migrate from "./internal/pg/migrate.js"
 import { migrations as allMigrations } from "./internal/pg/migrations.js"
 import * as Names from "./internal/pg/names.js"
 import { open } from "./internal/pg/open.js"
+import * as Services from "./internal/services.js"
 import * as Transactions from "./internal/transactions.js"
 
 /**
@@ -136,10 +135,7 @@ const services = Effect.fnUntraced(function* (
     serverClock: options.serverClock ?? true,
     timeout: Duration.decode(options.operationTimeout ?? "15 seconds")
   })
-  return Context.make(Broker, broker).pipe(
-    Context.add(Store, store),
-    Context.add(TaskTransaction, Transactions.service(transactions, fromSqlError("transaction")))
-  )
+  return Services.make({ broker, store, transactions, toBackendError: fromSqlError("transaction") })
 })
 
 /** The client's part of the options. */
@@ -201,6 +197,18 @@ export const layerConfig = (
 ): Layer.Layer<Provided, StartError | ConfigError.ConfigError> =>
   Layer.scopedContext(Effect.flatMap(Config.unwrap(options), openServices))
 
+/** Whoever listens on the only connection leaves none for the work. */
+const roomForListening = ({ config }: PgClient.PgClient, { listen }: UseOptions): Effect.Effect<void, InvalidOption> =>
+  listen !== false && config.maxConnections !== undefined && config.maxConnections < 2
+    ? Effect.fail(
+        new InvalidOption({
+          option: "maxConnections",
+          value: config.maxConnections,
+          expected: "2 or more, as one connection listens; or say `listen: false`"
+        })
+      )
+    : Effect.void
+
 /**
  * The backend on a client that the application has opened itself. With `listen` one of its connections is taken for good.
  * What is queued inside `sql.withTransaction` of such a client publishes its events at once; inside `TaskTransaction.run` it
@@ -213,7 +221,11 @@ export const layerClient = (
   options: UseOptions = {}
 ): Layer.Layer<Backend | TaskTransaction, StartError, PgClient.PgClient> =>
   Layer.scopedContext(
-    Effect.flatMap(PgClient.PgClient, (client) => services(client, Transactions.make(client.withTransaction), options))
+    Effect.gen(function* () {
+      const client = yield* PgClient.PgClient
+      yield* roomForListening(client, options)
+      return yield* services(client, Transactions.make(client.withTransaction), options)
+    })
   )
 
 /** Uses one connection of a client of its own. */

@@ -19,11 +19,10 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import type { Backend } from "@effect-tasks/core/Backend"
-import { Broker } from "@effect-tasks/core/Broker"
-import { Store } from "@effect-tasks/core/Store"
 import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
-import { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
+import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Layer } from "effect"
+import * as Services from "./internal/services.js"
 import * as backend from "./internal/sqlite/backend.js"
 import { fromSqlError } from "./internal/sqlite/errors.js"
 import { open } from "./internal/sqlite/open.js"
@@ -82,10 +81,7 @@ const services = Effect.fnUntraced(function* (
     prefix: options.prefix ?? defaults.prefix,
     watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval)
   })
-  return Context.make(Broker, broker).pipe(
-    Context.add(Store, store),
-    Context.add(TaskTransaction, Transactions.service(transactions, fromSqlError("transaction")))
-  )
+  return Services.make({ broker, store, transactions, toBackendError: fromSqlError("transaction") })
 })
 
 const openServices = Effect.fnUntraced(function* (options: Options) {

@@ -75,6 +75,21 @@ export const encode = (schema: Schema.Schema.All, value: unknown): Coded<unknown
 export const decode = (schema: Schema.Schema.All, value: unknown): Coded<unknown, ParseResult.ParseError> =>
   code(codersOf(schema).decode, value)
 
+/** All answers, in order, or the first failure. */
+export const all = <A, E>(codeds: ReadonlyArray<Coded<A, E>>): Coded<ReadonlyArray<A>, E> => {
+  const values: Array<A> = []
+  for (const coded of codeds) {
+    if (!Either.isEither(coded)) {
+      return Effect.all(codeds)
+    }
+    if (Either.isLeft(coded)) {
+      return Either.left(coded.left)
+    }
+    values.push(coded.right)
+  }
+  return Either.right(values)
+}
+
 /** Goes on with what was coded: at once, where it is there. */
 const andThen = <A, E, B, E2>(coded: Coded<A, E>, next: (value: A) => Either.Either<B, E2>): Coded<B, E | E2> =>
   Either.isEither(coded) ? Either.flatMap(coded, next) : Effect.flatMap(coded, next)

@@ -1,6 +1,6 @@
 import { Deferred, Effect, Exit, Fiber, Queue, Scope } from "effect"
 import type { Signal } from "../Broker.js"
-import type { Settings, State, StoppedRun } from "./consumerState.js"
+import { type Settings, type State, type StoppedRun, wake } from "./consumerState.js"
 import * as exchanging from "./exchanging.js"
 import { InFlights, stop } from "./inFlight.js"
 import * as leases from "./leases.js"
@@ -14,7 +14,7 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     ...settings,
     surroundings: yield* capturing(Effect.interruptible(Effect.runtime<never>())),
     inFlights: new InFlights(),
-    wake: Effect.unsafeMakeLatch(false),
+    bells: [],
     busy: Effect.unsafeMakeLatch(false),
     unsaved: Effect.unsafeMakeLatch(false),
     stop: Effect.unsafeMakeLatch(false),
@@ -24,6 +24,8 @@ export const make = Effect.fnUntraced(function* (settings: Settings) {
     waiting: [],
     isFilling: false,
     ended: [],
+    exchanging: 0,
+    claiming: 0,
     hungry: true,
     nextAt: null,
     lostUntil: 0,
@@ -50,7 +52,7 @@ const live = Effect.fnUntraced(function* (state: State) {
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(signals, 1, 1_000), react(state))))
   yield* Effect.forkScoped(leases.keep(state))
   yield* Effect.forkScoped(leases.saveReports(state))
-  return yield* Effect.forkScoped(Effect.withTracerEnabled(exchanging.loop(state), false))
+  return yield* Effect.forkScoped(Effect.withTracerEnabled(exchanging.all(state), false))
 })
 
 /** Runs at most once, in a fiber of its own, so that who asks first may be interrupted; everybody gets the one result. */
@@ -77,7 +79,7 @@ const react = (state: State) => (signals: Iterable<Signal>) =>
           }
         } else if (signal._tag !== "Ended") {
           state.hungry = true
-          state.wake.unsafeOpen()
+          wake(state)
         }
       }
     })
@@ -91,7 +93,7 @@ const shutDown = (state: State, life: Fiber.RuntimeFiber<void>) =>
   Effect.gen(function* () {
     state.stopping = true
     state.stop.unsafeOpen()
-    state.wake.unsafeOpen()
+    wake(state)
     yield* Effect.timeoutOption(Fiber.await(life), state.grace)
     const fiberId = yield* Effect.fiberId
     state.inFlights.all().forEach((inFlight) => stop(inFlight, { _tag: "Shutdown" }, fiberId))

@@ -33,8 +33,8 @@ export interface State extends Settings {
   readonly inFlights: InFlights
   /** What the fibers of attempts begin with: the application's tracer and loggers, and the capture of log lines. */
   readonly surroundings: Runtime.Runtime<never>
-  /** Opened when there may be something to claim, a place to perform it, or an end to hand in. */
-  readonly wake: Effect.Latch
+  /** One for each loop that exchanges: opened when there may be something to claim, a place for it, or an end to hand in. */
+  readonly bells: Array<Effect.Latch>
   /** Open while something is in flight. */
   readonly busy: Effect.Latch
   /** Opened when there are log lines or progress to store. */
@@ -54,6 +54,9 @@ export interface State extends Settings {
   isFilling: boolean
   /** Attempts that have ended, and are to be handed in with the next exchange. */
   ended: Array<Ended>
+  /** How many exchanges are under way, and how many runs these have asked for. */
+  exchanging: number
+  claiming: number
   /** Whether there may be something to claim. */
   hungry: boolean
   /** From when on there may be, unless a signal comes before; `null` when the broker knows of nothing. */
@@ -63,3 +66,6 @@ export interface State extends Settings {
   /** Whether the broker answered the latest claim, and when. */
   answered: { readonly ok: boolean; readonly at: number } | null
 }
+
+/** Wakes the loops that exchange. */
+export const wake = ({ bells }: State): void => bells.forEach((bell) => bell.unsafeOpen())

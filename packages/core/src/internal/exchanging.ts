@@ -1,7 +1,7 @@
 import { Cause, Clock, Duration, Effect, Either } from "effect"
 import type { ClaimRequest, Exchanged, ServedTask } from "../Broker.js"
 import { BackendError } from "../TaskError.js"
-import type { State } from "./consumerState.js"
+import { type State, wake } from "./consumerState.js"
 import type { Ended } from "./inFlight.js"
 import * as outage from "./outage.js"
 import * as performing from "./performing.js"
@@ -14,7 +14,13 @@ import * as settling from "./settling.js"
  */
 
 /** Exchanges until the consumer has stopped and everything is handed in; an outage of the broker only slows it down. */
-export const loop = (state: State): Effect.Effect<void> =>
+export const all = (state: State): Effect.Effect<void> =>
+  state.broker.isRemote
+    ? Effect.all([loop(state, true), loop(state, false)], { concurrency: "unbounded", discard: true })
+    : loop(state, true)
+
+/** One of the loops keeps the time; another one only joins in where there is much to do. */
+const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     const tasks = Array.from(
       state.entries.values(),
@@ -23,13 +29,15 @@ export const loop = (state: State): Effect.Effect<void> =>
         maxConcurrency: definition.maxConcurrency ?? null
       })
     )
+    const bell = Effect.unsafeMakeLatch(false)
+    state.bells.push(bell)
     let exchanges = 0
     let failures = 0
     const step = Effect.suspend(() => {
-      state.wake.unsafeClose()
+      bell.unsafeClose()
       const limit = state.stopping || !state.hungry ? 0 : wish(state)
-      if (state.ended.length === 0 && limit === 0 && !(state.stopping && state.waiting.length > 0)) {
-        return rest(state)
+      if (!(keepsTime || state.exchanging > 0) || !isWorthIt(state, limit)) {
+        return keepsTime ? rest(state, bell) : bell.await
       }
       const exchanged = Effect.flatMap(exchange(state, tasks, limit), (hasAnswer) => {
         failures = hasAnswer ? 0 : failures + 1
@@ -47,8 +55,17 @@ export const loop = (state: State): Effect.Effect<void> =>
 const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
 
 /** How many runs to claim: for the free places, and beyond them as many as the pace allows. */
-const wish = ({ inFlights, maxConcurrentTasks, prefetch, waiting }: State): number =>
-  Math.max(0, maxConcurrentTasks - inFlights.performing - waiting.length) + prefetch.wish(waiting.length)
+const wish = (state: State): number => {
+  const free = freePlaces(state)
+  const coming = state.waiting.length + state.claiming
+  return Math.max(0, free - coming) + state.prefetch.wish(Math.max(0, coming - free))
+}
+
+/** While one exchange is under way, another one is worth it only for many. */
+const many = 32
+
+const isWorthIt = ({ ended, exchanging, stopping, waiting }: State, limit: number): boolean =>
+  ended.length + limit >= (exchanging === 0 ? 1 : many) || (stopping && waiting.length > 0 && exchanging === 0)
 
 /**
  * How often the loop lets the process have its turn. Where backend and handlers need no input or output, Effect's scheduler
@@ -78,10 +95,20 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
         // before the call: a signal that comes meanwhile may tell of what the call does not see
         state.hungry = false
       }
-      return Effect.flatMap(restore(call(state, ended, claim)), (result) =>
-        Either.isLeft(result)
-          ? failed(state, ended, claim, result.left)
-          : Effect.as(carryOut(state, ended, claim, result.right), true)
+      state.exchanging++
+      state.claiming += limit
+      return restore(call(state, ended, claim)).pipe(
+        Effect.onExit(() =>
+          Effect.sync(() => {
+            state.exchanging--
+            state.claiming -= limit
+          })
+        ),
+        Effect.flatMap((result) =>
+          Either.isLeft(result)
+            ? failed(state, ended, claim, result.left)
+            : Effect.as(carryOut(state, ended, claim, result.right), true)
+        )
       )
     })
   )
@@ -121,7 +148,12 @@ const carryOut = (
     return answered
   }
   state.answered = { ok: true, at: claim.now }
-  state.nextAt = claimed.nextAt
+  const nextAt = sooner(state.nextAt, claimed.nextAt, claim.now)
+  if (nextAt !== state.nextAt) {
+    state.nextAt = nextAt
+    // for the loop that keeps the time, if it was not this one that asked
+    wake(state)
+  }
   state.hungry ||= claimed.runs.length >= claim.limit
   claimed.runs.forEach((run) => performing.hold(state, run, claim))
   return claimed.runs.length === 0
@@ -140,6 +172,10 @@ const giveBackStale = (state: State, now: number): void => {
     performing.giveBackWaiting(state, now)
   }
 }
+
+/** An exchange that began earlier may not have seen what another one has put off: of two moments to come the first counts. */
+const sooner = (known: number | null, given: number | null, now: number): number | null =>
+  known === null || known <= now ? given : Math.min(known, given ?? known)
 
 const carryOutSettled = (
   state: State,
@@ -203,29 +239,29 @@ const afterFailure = (state: State, failures: number): Effect.Effect<void> =>
  * Until a signal, the moment the broker named, or the safety poll. The broker does not name the ends of this consumer's own
  * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
  */
-const rest = (state: State): Effect.Effect<void> => {
+const rest = (state: State, bell: Effect.Latch): Effect.Effect<void> => {
   if (state.waiting.length > 0) {
-    return restWhileWaiting(state)
+    return restWhileWaiting(state, bell)
   }
   if (state.stopping || freePlaces(state) === 0) {
-    return state.wake.await
+    return bell.await
   }
   return Effect.flatMap(state.broker.now, (now) => {
     const lostAt = state.lostUntil > now ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
     const next = Math.min(state.nextAt ?? Number.POSITIVE_INFINITY, lostAt ?? Number.POSITIVE_INFINITY)
     const wait = Duration.min(Duration.millis(Math.max(1, next - now)), state.broker.pollInterval)
     return Duration.isFinite(wait)
-      ? Effect.map(Effect.timeoutOption(state.wake.await, wait), (woken) => {
+      ? Effect.map(Effect.timeoutOption(bell.await, wait), (woken) => {
           state.hungry ||= woken._tag === "None"
         })
-      : state.wake.await
+      : bell.await
   })
 }
 
 /** Until a place is free, or what waits for one has waited too long. */
-const restWhileWaiting = (state: State): Effect.Effect<void> =>
+const restWhileWaiting = (state: State, bell: Effect.Latch): Effect.Effect<void> =>
   Effect.zipRight(
-    Effect.timeoutOption(state.wake.await, longestWait),
+    Effect.timeoutOption(bell.await, longestWait),
     Effect.map(state.broker.now, (now) => giveBackStale(state, now))
   )
 

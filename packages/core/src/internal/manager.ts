@@ -1,4 +1,4 @@
-import { Duration, Effect, Either, Mailbox, Option, Stream } from "effect"
+import { Duration, Effect, Mailbox, Option, Stream } from "effect"
 import type { Broker, Enqueued } from "../Broker.js"
 import type { Store } from "../Store.js"
 import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
@@ -26,44 +26,40 @@ export interface Parts {
 }
 
 /** The manager over its parts: one function per operation, below in the order of the service. */
-export const make = (parts: Parts): typeof TaskManager.Service => {
-  const handles = makeHandles(parts)
-  return {
-    queue: (task, payloads, options = {}) =>
-      Effect.gen(function* () {
-        const now = yield* parts.broker.now
-        const runs = yield* newRuns.make(parts, task, payloads, options, now)
-        const results = yield* enqueue(parts, runs)
-        return results.map(({ _tag, run }) => handles(task, run.id, _tag === "Existing"))
-      }),
-    execute: (task, entry, payload, options = {}) =>
-      Effect.gen(function* () {
-        const now = yield* parts.broker.now
-        const { tags } = options
-        const [run] = yield* newRuns.make(parts, task, [payload], { tags }, now)
-        const definition = options.retry === false ? { ...entry.definition, retry: undefined } : entry.definition
-        return yield* inline.perform({
-          ...parts,
-          task,
-          entry: { ...entry, definition },
-          run: { ...run!, state: "init" }
-        })
-      }),
-    handle: (task, id) => handles(task, id, false),
-    get: (id) => Effect.map(getOne(parts, id), codec.toTaskRun),
-    runs: ({ limit: wished = 50, ...query } = {}) => {
-      const limit = Math.min(Math.max(1, wished), maxPage)
-      return Effect.map(parts.store.runs({ ...query, limit }), (runs) => ({
-        items: runs.map(codec.toTaskRun),
-        next: runs.length < limit ? null : (runs[runs.length - 1]?.id ?? null)
-      }))
-    },
-    counts: (query = {}) => Effect.map(parts.store.counts(query), withZeros),
-    logs: (id, { fromSeq = 0, limit = 1_000 } = {}) => parts.store.logs(id, { fromSeq, limit }),
-    cancel: (id, reason) => cancel(parts, id, reason),
-    retry: (id) => retry(parts, id)
-  }
-}
+export const make = (parts: Parts): typeof TaskManager.Service => ({
+  queue: (task, payloads, options = {}) =>
+    parts.broker.now.pipe(
+      Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
+      Effect.flatMap((runs) => enqueue(parts, runs)),
+      Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag === "Existing")))
+    ),
+  execute: (task, entry, payload, options = {}) =>
+    Effect.gen(function* () {
+      const now = yield* parts.broker.now
+      const { tags } = options
+      const [run] = yield* newRuns.make(parts, task, [payload], { tags }, now)
+      const definition = options.retry === false ? { ...entry.definition, retry: undefined } : entry.definition
+      return yield* inline.perform({
+        ...parts,
+        task,
+        entry: { ...entry, definition },
+        run: { ...run!, state: "init" }
+      })
+    }),
+  handle: (task, id) => new RunHandle(parts, task, id, false),
+  get: (id) => Effect.map(getOne(parts, id), codec.toTaskRun),
+  runs: ({ limit: wished = 50, ...query } = {}) => {
+    const limit = Math.min(Math.max(1, wished), maxPage)
+    return Effect.map(parts.store.runs({ ...query, limit }), (runs) => ({
+      items: runs.map(codec.toTaskRun),
+      next: runs.length < limit ? null : (runs[runs.length - 1]?.id ?? null)
+    }))
+  },
+  counts: (query = {}) => Effect.map(parts.store.counts(query), withZeros),
+  logs: (id, { fromSeq = 0, limit = 1_000 } = {}) => parts.store.logs(id, { fromSeq, limit }),
+  cancel: (id, reason) => cancel(parts, id, reason),
+  retry: (id) => retry(parts, id)
+})
 
 const maxPage = 1_000
 
@@ -73,18 +69,23 @@ const withZeros = (counts: { readonly [State in TaskState]?: number | undefined 
 /** Hands runs to the broker, and publishes `init` and the state they wait in once they are committed. */
 const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
   Effect.uninterruptibleMask((restore) => {
-    const ids = runs.map((run) => run.id)
+    const isHeard = bus.hasListeners
+    const ids = isHeard ? runs.map((run) => run.id) : []
     bus.hold(ids)
     const rolledBack = () => bus.release(ids, [])
-    return restore(broker.enqueue(runs)).pipe(
-      Effect.tapErrorCause(() => Effect.sync(rolledBack)),
-      Effect.tap((results) =>
-        broker.atTransactionEnd({
-          committed: () => bus.release(ids, bus.hasListeners ? results.flatMap(asMade) : []),
-          rolledBack
-        })
-      )
-    )
+    return Effect.matchCauseEffect(restore(broker.enqueue(runs)), {
+      onFailure: (cause) => {
+        rolledBack()
+        return Effect.failCause(cause)
+      },
+      onSuccess: (results) =>
+        Effect.as(
+          isHeard
+            ? broker.atTransactionEnd({ committed: () => bus.release(ids, results.flatMap(asMade)), rolledBack })
+            : Effect.void,
+          results
+        )
+    })
   })
 
 const asMade = ({ _tag, run }: Enqueued) =>
@@ -129,76 +130,72 @@ const retry = (parts: Parts, id: RunId) =>
       return yield* new RunNotFinished({ runId: id, state: old.state })
     }
     const now = yield* parts.broker.now
-    const [newId] = yield* parts.ids.make(1)
-    const run: EncodedRun = {
-      ...old,
-      ...newRuns.unstarted,
-      id: newId as RunId,
-      state: "queued",
-      createdAt: now,
-      dueAt: now,
-      retryOf: id
-    }
+    const [newId] = parts.ids.at(now, 1)
+    const run = newRuns.again(old, newId!, now)
     const [result] = yield* enqueue(parts, [run])
     return result!.run.id
   })
 
-/** Makes the handles of runs. Most are looked at for their id at the most, so what they can do is made when it is used. */
-const makeHandles = (parts: Parts) => {
-  const awaitEnd = <D extends Definition>(task: D, id: RunId) =>
-    Effect.flatMap(parts.waiters.awaitEnd(id), (run) => outcome.toEffect(task, run))
-  return <D extends Definition>(task: D, id: RunId, existing: boolean): Handle<D> => ({
-    id,
-    task,
-    existing,
-    get await() {
-      return awaitEnd(task, id)
-    },
-    awaitFor: (timeout) =>
-      Effect.timeoutFail(awaitEnd(task, id), {
+/** A handle. Most are looked at for their id at the most, so what they can do is made when it is used. */
+class RunHandle<D extends Definition> implements Handle<D> {
+  readonly id: RunId
+  readonly task: D
+  readonly existing: boolean
+  readonly #parts: Parts
+
+  constructor(parts: Parts, task: D, id: RunId, existing: boolean) {
+    this.#parts = parts
+    this.task = task
+    this.id = id
+    this.existing = existing
+  }
+
+  get await(): Handle<D>["await"] {
+    return Effect.flatMap(this.#parts.waiters.awaitEnd(this.id), (run) => outcome.toEffect(this.task, run))
+  }
+
+  get awaitFor(): Handle<D>["awaitFor"] {
+    return (timeout) =>
+      Effect.timeoutFail(this.await, {
         duration: timeout,
-        onTimeout: () => new WaitTimeout({ runId: id, waitedMillis: Duration.toMillis(timeout) })
-      }),
-    get poll() {
-      return Effect.map(getOne(parts, id), codec.toTaskRun)
-    },
-    cancel: (reason) => cancel(parts, id, reason),
-    get events() {
-      return eventsOf(parts, id)
-    }
-  })
+        onTimeout: () => new WaitTimeout({ runId: this.id, waitedMillis: Duration.toMillis(timeout) })
+      })
+  }
+
+  get poll(): Handle<D>["poll"] {
+    return Effect.map(getOne(this.#parts, this.id), codec.toTaskRun)
+  }
+
+  get cancel(): Handle<D>["cancel"] {
+    return (reason) => cancel(this.#parts, this.id, reason)
+  }
+
+  get events(): Handle<D>["events"] {
+    return eventsOf(this.#parts, this.id)
+  }
 }
 
 /**
  * The events of one run that happen in this process, up to its end; when the run ends in another process, its end is the
- * last event all the same.
+ * last event all the same. A run that is not there has none.
  */
 const eventsOf = ({ bus, waiters }: Parts, id: RunId): Stream.Stream<TaskEvent> =>
   Stream.unwrapScoped(
     Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (mailbox) => {
-      const end = Stream.fromEffect(Effect.option(waiters.awaitEnd(id))).pipe(
-        Stream.flatMap((run) => (Option.isSome(run) ? Stream.succeed(Either.left(run.value)) : Stream.empty))
-      )
-      return Stream.map(Mailbox.toStream(mailbox), Either.right).pipe(
+      const end = Stream.fromEffect(Effect.option(Effect.map(waiters.awaitEnd(id), endOf)))
+      return Stream.map(Mailbox.toStream(mailbox), Option.some).pipe(
         Stream.merge(end),
-        Stream.filterMap((item) =>
-          Either.isRight(item)
-            ? Option.some(item.right)
-            : Option.some(
-                new TaskEvent(
-                  {
-                    state: item.left.state,
-                    previous: null,
-                    at: item.left.endedAt ?? 0,
-                    run: codec.toTaskRun(item.left)
-                  },
-                  { disableValidation: true }
-                )
-              )
-        ),
+        Stream.takeWhile(Option.isSome),
+        Stream.map((event) => event.value),
         Stream.takeUntil((event) => isFinal(event.state))
       )
     })
+  )
+
+const endOf = (run: EncodedRun): TaskEvent =>
+  new TaskEvent(
+    { state: run.state, previous: null, at: run.endedAt ?? 0, run: codec.toTaskRun(run) },
+    { disableValidation: true }
   )
 
 const eventsBuffer = 1_024

@@ -20,6 +20,7 @@ import type { ConsumerRecord, CountQuery, LogLine, RunQuery } from "../Store.js"
 import { IdempotencyConflict } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
+import * as Heap from "./heap.js"
 import { Running } from "./memoryRunning.js"
 import { type Entry, makeEntry, takeFirst, Waiting } from "./memoryWaiting.js"
 import type { RunId } from "./run.js"
@@ -39,6 +40,7 @@ export class Memory {
   readonly running = new Running()
   readonly holds = new Map<string, number>()
   readonly keys = new Map<string, HeldKey>()
+  readonly expiring = Heap.make<{ readonly run: EncodedRun; readonly until: number }>((a, b) => a.until < b.until)
   readonly history = new Map<RunId, EncodedRun>()
   readonly logs = new Map<RunId, Array<LogLine>>()
   readonly consumers = new Map<string, ConsumerRecord>()
@@ -165,6 +167,7 @@ export class Memory {
   }
 
   claim(request: ClaimRequest): Claimed {
+    this.forgetKeys(request.now)
     this.waiting.promoteDue(request.now)
     const runs = this.takeOver(request)
     this.takeDue(request, request.limit - runs.length, runs)
@@ -220,21 +223,17 @@ export class Memory {
     this.history.set(run.id, run)
     this.freeKey(run)
     if (this.history.size > this.keepEnded) {
-      this.forgetOldest(run.endedAt!)
+      this.forgetOldest()
     }
   }
 
-  private forgetOldest(now: number): void {
-    for (const [id, old] of this.history) {
+  private forgetOldest(): void {
+    for (const id of this.history.keys()) {
       if (this.history.size <= this.keepEnded) {
         return
       }
       this.history.delete(id)
       this.logs.delete(id)
-      const held = this.keys.get(keyOf(old))
-      if (held?.run.id === id && held.until !== null && held.until <= now) {
-        this.keys.delete(keyOf(old))
-      }
     }
   }
 
@@ -245,7 +244,20 @@ export class Memory {
     if (run.state !== "success" || run.idempotency.holdMillis === 0) {
       this.keys.delete(keyOf(run))
     } else if (run.idempotency.holdMillis !== null) {
-      this.keys.set(keyOf(run), { run, until: run.endedAt! + run.idempotency.holdMillis })
+      const until = run.endedAt! + run.idempotency.holdMillis
+      this.keys.set(keyOf(run), { run, until })
+      this.expiring.push({ run, until })
+    }
+  }
+
+  /** Keys whose time is over are forgotten, also those that nobody asks for again. */
+  private forgetKeys(now: number): void {
+    for (let first = this.expiring.peek(); first !== undefined && first.until <= now; first = this.expiring.peek()) {
+      this.expiring.pop()
+      const held = this.keys.get(keyOf(first.run))
+      if (held?.run.id === first.run.id && held.until === first.until) {
+        this.keys.delete(keyOf(first.run))
+      }
     }
   }
 

@@ -19,6 +19,7 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
   const broker: typeof Broker.Service = {
     name: "memory",
     pollInterval: Duration.infinity,
+    isRemote: false,
     now: Clock.currentTimeMillis,
     enqueue: (runs) =>
       Effect.suspend(() => {

@@ -1,4 +1,4 @@
-import { Duration, Effect, Option, Tracer } from "effect"
+import { type Context, Duration, Effect, Tracer } from "effect"
 import type * as ParseResult from "effect/ParseResult"
 import { CurrentRun } from "../CurrentRun.js"
 import { InvalidOption, type PayloadTooLarge } from "../TaskError.js"
@@ -15,47 +15,82 @@ import type { Uuid7 } from "./uuid7.js"
  * context of the fiber that asks noted.
  */
 
-export interface Context {
+export interface Parts {
   readonly ids: Uuid7
   readonly maxPayloadBytes: number
 }
 
+type MakeError = InvalidOption | ParseResult.ParseError | PayloadTooLarge
+
 export const make = (
-  { ids, maxPayloadBytes }: Context,
+  { ids, maxPayloadBytes }: Parts,
   task: Definition,
   payloads: ReadonlyArray<unknown>,
   options: QueueOptions,
   now: number
-): Effect.Effect<ReadonlyArray<EncodedRun>, InvalidOption | ParseResult.ParseError | PayloadTooLarge> =>
-  Effect.gen(function* () {
-    yield* checked(task, payloads, options)
-    const texts = yield* Effect.forEach(payloads, (payload) => codec.encodePayload(task, payload, maxPayloadBytes))
-    const newIds = yield* ids.make(texts.length)
-    const parent = yield* Effect.serviceOption(CurrentRun)
-    const traceparent = yield* currentTraceparent
-    const dueAt = dueOf(options, now)
-    const common = {
-      task: task.name,
-      queue: options.queue ?? task.queueName,
-      state: dueAt > now ? ("scheduled" as const) : ("queued" as const),
-      priority: options.priority === undefined ? task.priority : toNumber(options.priority),
-      payloadVersion: 1,
-      createdAt: now,
-      dueAt,
-      ...unstarted,
-      tags: options.tags === undefined ? task.tags : Array.from(new Set([...task.tags, ...options.tags])),
-      group: options.group ?? null,
-      idempotency: idempotencyOf(options),
-      parentId: Option.isSome(parent) ? parent.value.id : null,
-      rootId: Option.isSome(parent) ? parent.value.rootId : null,
-      retryOf: null,
-      traceparent
-    }
-    return texts.map((payload, i) => ({ ...common, id: newIds[i] as RunId, payload }))
+): Effect.Effect<ReadonlyArray<EncodedRun>, MakeError> => {
+  const invalid = invalidOf(task, payloads, options)
+  if (invalid !== undefined) {
+    return invalid
+  }
+  const texts = payloads.map((payload) => codec.encodePayload(task, payload, maxPayloadBytes))
+  return Effect.flatMap(Effect.context<never>(), (context) => {
+    const likeness = likenessOf(task, options, now, context)
+    const toRuns = (texts: ReadonlyArray<string>) =>
+      ids.at(now, texts.length).map((id, i) => run(likeness, id, texts[i]!))
+    return Effect.map(codec.all(texts), toRuns)
   })
+}
 
-/** What a run is before its first attempt. */
-export const unstarted = {
+/** What the runs of one request have in common. */
+interface Likeness {
+  readonly task: string
+  readonly queue: string
+  readonly priority: number
+  readonly createdAt: number
+  readonly dueAt: number
+  readonly tags: ReadonlyArray<string>
+  readonly group: string | null
+  readonly idempotency: EncodedIdempotency | null
+  readonly parentId: RunId | null
+  readonly rootId: RunId | null
+  readonly traceparent: string | null
+}
+
+const likenessOf = (
+  task: Definition,
+  options: QueueOptions,
+  now: number,
+  context: Context.Context<never>
+): Likeness => {
+  const parent: typeof CurrentRun.Service | undefined = context.unsafeMap.get(CurrentRun.key)
+  const span: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
+  return {
+    task: task.name,
+    queue: options.queue ?? task.queueName,
+    priority: options.priority === undefined ? task.priority : toNumber(options.priority),
+    createdAt: now,
+    dueAt: dueOf(options, now),
+    tags: options.tags === undefined ? task.tags : Array.from(new Set([...task.tags, ...options.tags])),
+    group: options.group ?? null,
+    idempotency: idempotencyOf(options),
+    parentId: parent?.id ?? null,
+    rootId: parent?.rootId ?? null,
+    traceparent: span === undefined ? null : traceparentOf(span)
+  }
+}
+
+/** Every field by its name: a copy of what is common and two more would be another kind of object, and slower to use. */
+const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
+  id: id as RunId,
+  task: of.task,
+  queue: of.queue,
+  state: of.dueAt > of.createdAt ? "scheduled" : "queued",
+  priority: of.priority,
+  payload,
+  payloadVersion: 1,
+  createdAt: of.createdAt,
+  dueAt: of.dueAt,
   startedAt: null,
   endedAt: null,
   attempt: 0,
@@ -66,8 +101,26 @@ export const unstarted = {
   ledger: "[]",
   outcome: null,
   progress: null,
-  logged: 0
-} as const
+  logged: 0,
+  tags: of.tags,
+  group: of.group,
+  idempotency: of.idempotency,
+  parentId: of.parentId,
+  rootId: of.rootId,
+  retryOf: null,
+  traceparent: of.traceparent
+})
+
+/**
+ * A new run that repeats an ended one. It takes the old one's key, unless that is a success, which may hold it: then whoever
+ * asks for the key is to get the first run, and who asks for this one has asked for a second.
+ */
+export const again = (old: EncodedRun, id: string, now: number): EncodedRun => ({
+  ...run({ ...old, createdAt: now, dueAt: now }, id, old.payload),
+  idempotency: old.state === "success" ? null : old.idempotency,
+  payloadVersion: old.payloadVersion,
+  retryOf: old.id
+})
 
 const dueOf = ({ at, delay }: QueueOptions, now: number): number =>
   delay !== undefined
@@ -90,48 +143,49 @@ const idempotencyOf = ({ idempotencyKey }: QueueOptions): EncodedIdempotency | n
   }
 }
 
-/** The span of this fiber as a W3C trace context (https://www.w3.org/TR/trace-context/). */
-const currentTraceparent: Effect.Effect<string | null> = Effect.map(
-  Effect.serviceOption(Tracer.ParentSpan),
-  Option.match({
-    onNone: () => null,
-    onSome: ({ sampled, spanId, traceId }) => `00-${traceId}-${spanId}-0${sampled ? 1 : 0}`
-  })
-)
+/** A span as a W3C trace context (https://www.w3.org/TR/trace-context/). */
+const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
+  `00-${traceId}-${spanId}-0${sampled ? 1 : 0}`
 
-const checked = (
+/** The first option that is out of its range. */
+const invalidOf = (
   task: Definition,
   payloads: ReadonlyArray<unknown>,
   options: QueueOptions
-): Effect.Effect<void, InvalidOption> => {
-  const key = typeof options.idempotencyKey === "string" ? options.idempotencyKey : options.idempotencyKey?.key
-  const names: ReadonlyArray<readonly [string, string | undefined]> = [
-    ["queue", options.queue],
-    ["group", options.group],
-    ["idempotencyKey", key],
-    ...(options.tags ?? []).map((tag) => ["tags", tag] as const)
-  ]
-  const badName = names.find(([, name]) => name !== undefined && !isName(name))
+): InvalidOption | undefined => {
+  const { at, delay, idempotencyKey, priority } = options
+  const key = typeof idempotencyKey === "string" ? idempotencyKey : idempotencyKey?.key
+  const badName = badNameOf(options, key)
   if (badName !== undefined) {
-    return new InvalidOption({ option: badName[0], value: badName[1], expected: nameRule })
+    return badName
   }
-  if (options.priority !== undefined && !isTaskPriority(options.priority)) {
+  if (priority !== undefined && !isTaskPriority(priority)) {
     const expected = `high, medium, low or an integer from -${limit} to ${limit}`
-    return new InvalidOption({ option: "priority", value: options.priority, expected })
+    return new InvalidOption({ option: "priority", value: priority, expected })
   }
-  if (options.at !== undefined && !Number.isFinite(Number(options.at))) {
-    return new InvalidOption({ option: "at", value: options.at, expected: "a valid date" })
+  if (at !== undefined && !Number.isFinite(Number(at))) {
+    return new InvalidOption({ option: "at", value: at, expected: "a valid date" })
   }
-  if (options.delay !== undefined && !Duration.isFinite(Duration.decode(options.delay))) {
-    return new InvalidOption({ option: "delay", value: options.delay, expected: "a finite duration" })
+  if (delay !== undefined && !Duration.isFinite(Duration.decode(delay))) {
+    return new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
   }
-  if (key !== undefined && payloads.length > 1) {
-    return new InvalidOption({
-      option: "idempotencyKey",
-      value: key,
-      expected: "left out where several runs are queued"
-    })
+  return key !== undefined && payloads.length > 1
+    ? new InvalidOption({ option: "idempotencyKey", value: key, expected: "left out where several runs are queued" })
+    : invalidOption(task)
+}
+
+const badNameOf = ({ group, queue, tags }: QueueOptions, key: string | undefined): InvalidOption | undefined => {
+  const isBad = (name: string | undefined) => name !== undefined && !isName(name)
+  const bad = (option: string, value: string | undefined) => new InvalidOption({ option, value, expected: nameRule })
+  if (isBad(queue)) {
+    return bad("queue", queue)
   }
-  const invalid = invalidOption(task)
-  return invalid === undefined ? Effect.void : invalid
+  if (isBad(group)) {
+    return bad("group", group)
+  }
+  if (isBad(key)) {
+    return bad("idempotencyKey", key)
+  }
+  const badTag = tags?.find(isBad)
+  return badTag === undefined ? undefined : bad("tags", badTag)
 }

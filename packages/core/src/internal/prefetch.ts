@@ -27,11 +27,11 @@ export class Prefetch {
     }
   }
 
-  /** How many more to claim when so many of those claimed before still wait. */
-  wish(waiting: number): number {
+  /** How many more to claim when so many are claimed, or asked for, ahead already. */
+  wish(ahead: number): number {
     const allowed = Math.min(this.most, Math.floor(this.perMilli * horizon))
     // not one by one: half of it is a batch
-    return waiting * 2 > allowed ? 0 : allowed - waiting
+    return ahead * 2 > allowed ? 0 : allowed - ahead
   }
 }
 

@@ -61,10 +61,10 @@ const waitUntil = (run: EncodedRun, dueAt: number, now: number): EncodedRun => (
   leaseUntil: null
 })
 
-const heldFor = (run: EncodedRun, millis: number, now: number, holdTask: boolean): Decision => ({
-  run: waitUntil(run, now + millis, now),
-  holdTaskUntil: holdTask ? now + millis : null
-})
+const heldFor = (run: EncodedRun, millis: number, now: number, holdTask: boolean): Decision => {
+  const until = Math.ceil(now + millis)
+  return { run: waitUntil(run, until, now), holdTaskUntil: holdTask ? until : null }
+}
 
 /** What follows from an attempt that nobody stopped. */
 export const afterAttempt = (

@@ -3,7 +3,7 @@ import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
-import type { State } from "./consumerState.js"
+import { type State, wake } from "./consumerState.js"
 import type { Ended, InFlight } from "./inFlight.js"
 import type { Decision } from "./settlement.js"
 
@@ -29,7 +29,7 @@ export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decisio
 export const handIn = (state: State, inFlight: InFlight, decision: Decision, now: number): void => {
   state.ended.push({ inFlight, settlement: toSettlement(inFlight, decision, now) })
   state.inFlights.end(inFlight)
-  state.wake.unsafeOpen()
+  wake(state)
 }
 
 /** Carries out the broker's answer to an end that was handed in. */
@@ -59,7 +59,7 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
 
 const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
-  state.wake.unsafeOpen()
+  wake(state)
 }
 
 const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Effect<void> => {
@@ -108,5 +108,5 @@ const letGo = (state: State, inFlight: InFlight): void => {
   if (state.inFlights.size === 0) {
     state.busy.unsafeClose()
   }
-  state.wake.unsafeOpen()
+  wake(state)
 }

@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     .lend((driver) => ensure(driver, names, options))
     .pipe(Effect.mapError((error) => (error instanceof DriverError ? cannotOpen(error) : error)))
   const now = options.serverClock
-    ? yield* Effect.mapError(ServerClock.make(database, names), cannotOpen)
+    ? (yield* Effect.mapError(ServerClock.make(database, names), cannotOpen)).now
     : Effect.map(Clock.currentTimeMillis, Math.floor)
   yield* Maintenance.make(database, names, now)
   const signals = yield* Signals.make

@@ -1,15 +1,17 @@
 import {
   type Broker,
   type CancelResult,
+  type Claimed,
   type Enqueued,
   type Exchange,
   type Exchanged,
+  type Settlement,
   type Signal,
   signalsAfter
 } from "@effect-tasks/core/Broker"
 import type { BackendError, IdempotencyConflict } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
-import { type Duration, Effect, Exit } from "effect"
+import { Cause, type Duration, Effect, Exit, FiberRef } from "effect"
 import * as Batched from "../batched.js"
 import { runColumnNames } from "../rows.js"
 import type { Signals } from "../signals.js"
@@ -71,26 +73,57 @@ const makeEnqueue = Effect.fnUntraced(function* ({ database, names, records, tra
   })
 })
 
+/** Claims that nobody will know of: their runs wait again. One that was taken over has crashed all the same. */
+const givenBack = (claimed: Claimed, now: number): ReadonlyArray<Settlement> =>
+  claimed.runs.map(({ previous, run }) => ({
+    run: { ...run, state: previous === "scheduled" ? previous : "queued", consumer: null, leaseUntil: null },
+    now,
+    logs: [],
+    holdTaskUntil: null
+  }))
+
+const isInterrupted = Effect.map(FiberRef.get(FiberRef.interruptedCause), (cause) => !Cause.isEmpty(cause))
+
 const makeExchange = ({ database, names }: Parts, tell: Tell) => {
   // The end of a run of such a task may let another one begin: that is work for those who wait.
   const limited = new Set<string>()
   const statement = exchangeStatement(names)
   const claimParams = makeClaimParams()
+  const noClaim = claimParams(null)
 
-  return ({ claim, settlements }: Exchange): Effect.Effect<Exchanged, BackendError> =>
-    Effect.suspend(() => {
-      claim?.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
-      if (settlements.length === 0 && claim === null) {
-        return Effect.succeed<Exchanged>({ settled: [], claimed: null })
-      }
-      const params = [...settleParams(settlements), ...claimParams(claim)]
-      return Effect.flatMap(database.call<ExchangeRow>("exchange", statement, params), (rows) => {
+  /** A caller that was interrupted meanwhile gets no answer, and so never hears of its claims. */
+  const unlessInterrupted = (claimed: Claimed, now: number): Effect.Effect<void> =>
+    Effect.flatMap(isInterrupted, (interrupted) =>
+      interrupted && claimed.runs.length > 0
+        ? Effect.ignore(
+            Effect.zipRight(
+              database.call("exchange", statement, [...settleParams(givenBack(claimed, now)), ...noClaim]),
+              tell([work])
+            )
+          )
+        : Effect.void
+    )
+
+  const exchange = ({ claim, settlements }: Exchange) =>
+    Effect.flatMap(
+      database.call<ExchangeRow>("exchange", statement, [...settleParams(settlements), ...claimParams(claim)]),
+      (rows) => {
         const { claimed, written } = readExchange(rows)
         const settled = settleAnswers(settlements, written)
-        const exchanged: Exchanged = { settled, claimed: claim === null ? null : claimed }
         const signals = settled.length === 0 ? [] : signalsAfter(settlements, settled, (task) => limited.has(task))
-        return Effect.as(tell(signals), exchanged)
-      })
+        return Effect.zipRight(tell(signals), unlessInterrupted(claimed, claim?.now ?? 0)).pipe(
+          Effect.as<Exchanged>({ settled, claimed: claim === null ? null : claimed })
+        )
+      }
+    )
+
+  return (request: Exchange): Effect.Effect<Exchanged, BackendError> =>
+    Effect.suspend(() => {
+      const { claim, settlements } = request
+      claim?.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
+      return settlements.length === 0 && claim === null
+        ? Effect.succeed<Exchanged>({ settled: [], claimed: null })
+        : Effect.uninterruptible(exchange(request))
     })
 }
 
@@ -145,6 +178,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts) {
   const broker: typeof Broker.Service = {
     name: backend,
     pollInterval: parts.pollInterval,
+    isRemote: true,
     now: parts.now,
     enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
     exchange: makeExchange(parts, tell),

@@ -50,17 +50,19 @@ export const makeClaimParams = () => {
 /** A row of the statement that exchanges. */
 export type ExchangeRow = readonly [
   answer: "settled" | "next" | "queued" | "scheduled" | "running",
-  place: number | null,
-  reason: string | null,
+  settled: string | null,
   moment: number | null,
   ...RunRow
 ]
 
 export const exchangeStatement = (t: Names): Statement => ({
   name: `${t.prefix}exchange`,
-  text: `SELECT answer_, place_, reason_, moment_, ${runColumnNames.map((column) => `${column}_`).join(", ")}
+  text: `SELECT answer_, settled_, moment_, ${runColumnNames.map((column) => `${column}_`).join(", ")}
 FROM ${t.exchange}($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`
 })
+
+/** The places of the settlements that were written, and the reason of each that ended as cancelled. */
+type SettledPlaces = readonly [places: ReadonlyArray<number> | null, reasons: ReadonlyArray<string | null> | null]
 
 /** What the rows say: the settlements that were written, by place, with the reason of a cancellation, and the claims. */
 export const readExchange = (
@@ -69,9 +71,10 @@ export const readExchange = (
   const written = new Map<number, string | null>()
   const runs: Array<ClaimedRun> = []
   let nextAt: number | null = null
-  for (const [answer, place, reason, moment, ...run] of rows) {
+  for (const [answer, settled, moment, ...run] of rows) {
     if (answer === "settled") {
-      written.set(place ?? 0, reason)
+      const [places, reasons]: SettledPlaces = JSON.parse(settled ?? "[null,null]")
+      places?.forEach((place, i) => written.set(place, reasons?.[i] ?? null))
     } else if (answer === "next") {
       nextAt = moment
     } else {

@@ -34,5 +34,5 @@ export const make = Effect.fnUntraced(function* (database: Database, names: Name
     Effect.withClock(liveClock),
     Effect.forkScoped
   )
-  return Effect.map(Clock.currentTimeMillis, (now) => Math.floor(now) + (offset ?? 0))
+  return { now: Effect.map(Clock.currentTimeMillis, (now) => Math.floor(now) + (offset ?? 0)) }
 })

@@ -8,6 +8,12 @@ import { list, nulls, resultColumns, settings } from "./texts.js"
  */
 const portion = 200
 
+/**
+ * So many leases of a task are looked at to find the first that is another consumer's. Where all of them are the claimant's own,
+ * it is told to ask again at the last of them: that is too early, but it need not read all that it performs at each claim.
+ */
+const leasesSeen = 50
+
 /** What a claim knows of holds, due times and leases, and what it does about those that have passed. */
 const look = (t: Names): string => `
   SELECT coalesce(array_agg(name), '{}'), min(held_until) INTO v_held, v_next
@@ -36,9 +42,14 @@ const look = (t: Names): string => `
   SELECT least(v_next, min(other.lease_until)), coalesce(array_agg(served.task) FILTER (WHERE late.found), '{}')
   INTO v_next, v_late_tasks
   FROM unnest(p_tasks) AS served (task) LEFT JOIN LATERAL (
-    SELECT lease_until FROM ${t.queue}
-    WHERE state = 'running' AND task = served.task AND lease_until > p_now AND consumer <> p_consumer
-    ORDER BY lease_until LIMIT 1
+    SELECT coalesce(
+      min(lease.lease_until) FILTER (WHERE lease.consumer <> p_consumer),
+      CASE WHEN count(*) = ${leasesSeen} THEN max(lease.lease_until) END
+    ) AS lease_until
+    FROM (
+      SELECT lease_until, consumer FROM ${t.queue}
+      WHERE state = 'running' AND task = served.task AND lease_until > p_now ORDER BY lease_until LIMIT ${leasesSeen}
+    ) AS lease
   ) AS other ON true LEFT JOIN LATERAL (
     SELECT true AS found FROM ${t.queue}
     WHERE state = 'running' AND task = served.task AND lease_until <= p_now AND queue = ANY (p_queues)
@@ -145,14 +156,14 @@ const start = (t: Names): string => `
     RETURNING taken.place <= cardinality(v_late) AS was_running, taken.place, run.*
   )
   SELECT CASE WHEN was_running THEN 'running' WHEN was_scheduled THEN 'scheduled' ELSE 'queued' END,
-    NULL::int, NULL::text, NULL::bigint, ${list(columns)} FROM started
+    NULL::text, NULL::bigint, ${list(columns)} FROM started
   ORDER BY was_running DESC, CASE WHEN was_running THEN place END, rank, id;`
 
 const noColumns = nulls(columns)
 
 /**
- * Settles, then claims. Its rows: `settled` for each settlement that was written, with its place and perhaps why the run was
- * cancelled; `next`, when to ask again; and the claimed runs, in order, with the state that each was in.
+ * Settles, then claims. Its rows: `settled`, with the places of the settlements that were written, and why those that ended as
+ * cancelled did; `next`, when to ask again; and the claimed runs, in order, with the state that each was in.
  *
  * No two of these wait for each other: settlements lock in the order of the ids, keys in the order of the keys, then limits in
  * the order of their locks, and after that no lock is waited for.
@@ -161,7 +172,7 @@ export const exchange = (t: Names): string => `CREATE FUNCTION ${t.exchange}(
   p_given json, p_again boolean, p_lines json, p_holds json,
   p_consumer text, p_queues text[], p_tasks text[], p_lanes text[], p_lane_tasks text[], p_lane_limits int[],
   p_wanted int, p_now bigint, p_lease_until bigint
-) RETURNS TABLE (answer_ text, place_ int, reason_ text, moment_ bigint, ${resultColumns})
+) RETURNS TABLE (answer_ text, settled_ text, moment_ bigint, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
 DECLARE
   v_places int[];
@@ -185,15 +196,14 @@ DECLARE
 BEGIN
   IF p_given IS NOT NULL THEN
     SELECT places, reasons INTO v_places, v_reasons FROM ${t.settle}(p_given, p_again, p_lines, p_holds);
-    RETURN QUERY SELECT 'settled', answer.place, answer.reason, NULL::bigint${noColumns}
-    FROM unnest(v_places, v_reasons) AS answer (place, reason);
+    RETURN QUERY SELECT 'settled', json_build_array(v_places, v_reasons)::text, NULL::bigint${noColumns};
   END IF;
   IF p_wanted IS NULL THEN
     RETURN;
   END IF;
 ${look(t)}
   IF v_next IS NOT NULL THEN
-    RETURN QUERY SELECT 'next', NULL::int, NULL::text, v_next${noColumns};
+    RETURN QUERY SELECT 'next', NULL::text, v_next${noColumns};
   END IF;
 ${takeLate(t)}
   IF v_left > 0 THEN

@@ -18,9 +18,18 @@ const timeout = 10 * 60_000
 const ask = <Row extends ReadonlyArray<unknown>>(driver: Driver, text: string, values: ReadonlyArray<unknown> = []) =>
   query<Row>(driver, { name: "", text }, values, { prepare: false, timeout })
 
+/**
+ * Asks the catalog's tables. What `to_regclass` says may be remembered from before the lock was waited for, when another process
+ * has made the table meanwhile.
+ */
 const foundVersion = Effect.fnUntraced(function* (driver: Driver, t: Names) {
-  const [table] = yield* ask<readonly [exists: boolean]>(driver, "SELECT to_regclass($1) IS NOT NULL", [t.migrations])
-  if (table?.[0] !== true) {
+  const found = yield* ask(
+    driver,
+    `SELECT 1 FROM pg_catalog.pg_class AS class JOIN pg_catalog.pg_namespace AS namespace ON namespace.oid = relnamespace
+WHERE nspname = $1 AND relname = $2`,
+    [t.schema, `${t.prefix}migrations`]
+  )
+  if (found.length === 0) {
     return 0
   }
   const [row] = yield* ask<readonly [version: number | null]>(driver, `SELECT max(version) FROM ${t.migrations}`)
@@ -38,10 +47,8 @@ const refuseNewer = ({ found, known }: Status): Effect.Effect<void, SchemaVersio
 
 /** A schema that is there needs no right to make one. */
 const makeSchema = Effect.fnUntraced(function* (driver: Driver, t: Names) {
-  const [row] = yield* ask<readonly [exists: boolean]>(driver, "SELECT to_regnamespace(quote_ident($1)) IS NOT NULL", [
-    t.schema
-  ])
-  if (row?.[0] !== true) {
+  const found = yield* ask(driver, "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [t.schema])
+  if (found.length === 0) {
     yield* script(driver, `CREATE SCHEMA "${t.schema.replaceAll('"', '""')}"`, timeout)
   }
 })

@@ -45,8 +45,8 @@ export const make = (t: Names): Records => {
     logs: (run, id, { fromSeq, limit }) =>
       isUuid(id)
         ? Effect.map(run<LogRow>(logs, [id, fromSeq, limit]), (rows) =>
-            rows.map((row) =>
-              toLogLine(row.map((value) => (typeof value === "string" ? unescaped(value) : value)) as never)
+            rows.map(([runId, seq, attempt, at, level, message, annotations, spans]) =>
+              toLogLine([runId, seq, attempt, at, level, unescaped(message), unescaped(annotations), unescaped(spans)])
             )
           )
         : Effect.succeed([])

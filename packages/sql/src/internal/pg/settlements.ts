@@ -10,7 +10,9 @@ export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyAr
   if (settlements.length === 0) {
     return [null, false, null, null]
   }
-  const given: Array<ReturnType<typeof settledRow> & { readonly place: number }> = []
+  const given: Array<
+    ReturnType<typeof settledRow> & { readonly place: number; readonly final: boolean; readonly now: number }
+  > = []
   const claims = new Set<string>()
   const lines: Array<unknown> = []
   const holds: Array<unknown> = []
@@ -24,7 +26,7 @@ export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyAr
     claims.add(claim)
     const final = isFinal(run.state)
     again ||= !final
-    given.push({ ...settledRow(run), place, final, now: whole(now) } as never)
+    given.push({ ...settledRow(run), place, final, now: whole(now) })
     logs.forEach((line) => lines.push({ ...logRow(line), place }))
     if (holdTaskUntil !== null) {
       holds.push({ place, name: run.task, until: whole(holdTaskUntil) })

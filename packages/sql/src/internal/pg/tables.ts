@@ -190,7 +190,10 @@ BEGIN
   FOREACH v_parent IN ARRAY ARRAY['history', 'log'] LOOP
     FOR v_week IN SELECT generate_series(p_now / 604800000, p_now / 604800000 + ${weeksAhead}) LOOP
       v_name := ${literal(t.prefix)} || v_parent || '_w' || v_week;
-      CONTINUE WHEN to_regclass(format('%I.%I', ${literal(t.schema)}, v_name)) IS NOT NULL;
+      CONTINUE WHEN EXISTS (
+        SELECT FROM pg_class AS class JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+        WHERE namespace.nspname = ${literal(t.schema)} AND class.relname = v_name
+      );
       BEGIN
         EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I INCLUDING ALL)',
           ${literal(t.schema)}, v_name, ${literal(t.prefix)} || v_parent);

@@ -104,6 +104,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollI
   const broker: typeof Broker.Service = {
     name: backend,
     pollInterval,
+    isRemote: false,
     now: Clock.currentTimeMillis,
     enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
     exchange: makeExchange(parts),
