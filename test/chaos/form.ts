@@ -12,7 +12,7 @@ export const form = {
   /** Load before the fault, and after it. */
   before: seconds(1.5, 10),
   after: seconds(1.5, 10),
-  kills: isLong ? 60 : 4,
+  kills: isLong ? 20 : 4,
   terminations: isLong ? 60 : 3,
   restarts: isLong ? 12 : 2,
   stall: seconds(5, 30),

@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { TaskManager, type TaskRun } from "@effect-tasks/core"
-import { Clock, Console, Effect, Fiber, Schedule } from "effect"
+import { Clock, Console, Data, Effect, Fiber, Schedule } from "effect"
 import { line, type Moments, recoveries } from "./figures.js"
 import { form } from "./form.js"
 import { saidOf, times } from "./journal.js"
@@ -10,6 +10,8 @@ import { Scene } from "./scene.js"
 
 /** Generous: the machine may have other things to do. */
 const drainWithin = "60 seconds"
+
+class TrialFailed extends Data.TaggedError("TrialFailed")<{ readonly message: string }> {}
 
 const often = Schedule.spaced("50 millis")
 
@@ -28,7 +30,7 @@ const recovered = (since: number) =>
       Effect.repeat({ until: (names) => names.length === 0, schedule: often }),
       Effect.timeoutFail({
         duration: form.recovery,
-        onTimeout: () => new Error(`not recovered: ${missing().join(", ")}`)
+        onTimeout: () => new TrialFailed({ message: `not recovered: ${missing().join(", ")}` })
       })
     )
   })
@@ -43,7 +45,8 @@ const drained = Effect.gen(function* () {
     Effect.repeat({ until: ({ success }) => success >= numbered(), schedule: often }),
     Effect.timeoutFail({
       duration: drainWithin,
-      onTimeout: () => new Error(`of ${numbered()} runs not all have ended: ${JSON.stringify(counts)}`)
+      onTimeout: () =>
+        new TrialFailed({ message: `of ${numbered()} runs not all have ended: ${JSON.stringify(counts)}` })
     })
   )
 })
@@ -120,7 +123,7 @@ export const trial = <E, R>(name: string, fault: Effect.Effect<void, E, R>) =>
       Effect.repeat({ until: (answered) => answered >= produced.awaited, schedule: often }),
       Effect.timeoutFail({
         duration: "15 seconds",
-        onTimeout: () => new Error("somebody waits for a run that has ended")
+        onTimeout: () => new TrialFailed({ message: "somebody waits for a run that has ended" })
       })
     )
     return { ...found.moments, runs }
