@@ -142,20 +142,21 @@ const carryOut = (
   { claimed, settled }: Exchanged
 ): Effect.Effect<void> => {
   const answered = carryOutSettled(state, ended, settled)
-  if (claim === null || claimed === null) {
+  if (claim === null) {
     return answered
   }
+  const { nextAt: given, runs } = claimed ?? { nextAt: null, runs: [] }
   state.answered = { ok: true, at: claim.now }
-  const nextAt = sooner(state.nextAt, claimed.nextAt, claim.now)
+  const nextAt = sooner(state.nextAt, given, claim.now)
   if (nextAt !== state.nextAt) {
     state.nextAt = nextAt
     // for the loop that keeps the time, if it was not this one that asked
     wake(state)
   }
   // a signal that came meanwhile may tell of what the call did not see
-  state.hungry = claimed.runs.length >= claim.limit || state.heard !== heard
-  claimed.runs.forEach((run) => performing.hold(state, run, claim))
-  return claimed.runs.length === 0
+  state.hungry = runs.length >= claim.limit || state.heard !== heard
+  runs.forEach((run) => performing.hold(state, run, claim))
+  return runs.length === 0
     ? answered
     : Effect.zipRight(
         Effect.map(answered, () => performing.fillPlaces(state)),
