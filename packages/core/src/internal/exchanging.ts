@@ -58,7 +58,7 @@ const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTask
 const wish = (state: State): number => {
   const free = freePlaces(state)
   const coming = state.waiting.length + state.claiming
-  return Math.max(0, free - coming) + state.prefetch.wish(Math.max(0, coming - free))
+  return Math.max(0, free - coming) + state.prefetch.wish(Math.max(0, coming - free), state.maxConcurrentTasks)
 }
 
 /** While one exchange is under way, another one is worth it only for many. */

@@ -23,6 +23,8 @@ export interface InFlight {
   stage: "waiting" | "performing" | "ended"
   /** Whether the attempt has begun, and is told of: others are given back as if they had not been claimed. */
   isBegun: boolean
+  /** When it began, in real time. */
+  begunAt: number
   /** The fiber of the attempt; `null` until it first waits. */
   fiber: Fiber.RuntimeFiber<void> | null
   /** Why its fiber was interrupted; the first reason stands. */

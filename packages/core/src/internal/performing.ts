@@ -1,4 +1,4 @@
-import { Cause, Effect, FiberId, Runtime } from "effect"
+import { Cause, Clock, Effect, FiberId, Runtime } from "effect"
 import { type ClaimedRun, type ClaimRequest, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
@@ -29,6 +29,7 @@ export const hold = (state: State, { previous, run }: ClaimedRun, { leaseUntil, 
     claimedAt: now,
     stage: "waiting",
     isBegun: false,
+    begunAt: 0,
     fiber: null,
     stop: null,
     completed: null,
@@ -60,6 +61,7 @@ export const fillPlaces = (state: State): void => {
 /** Starts a run in a fiber of its own, and performs it up to where it first waits. */
 const begin = (state: State, inFlight: InFlight): void => {
   state.inFlights.begin(inFlight)
+  inFlight.begunAt = liveClock.unsafeCurrentTimeMillis()
   publishStart(state, inFlight)
   const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight))
   const { fiberRefs, runtimeFlags } = state.surroundings
@@ -78,6 +80,8 @@ export const giveBackWaiting = (state: State, now: number): void => {
     settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), holdTaskUntil: null }, now)
   }
 }
+
+const liveClock = Clock.make()
 
 const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
   const entry = state.entries.get(run.task)
@@ -113,6 +117,7 @@ const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect
 }
 
 const conclude = (state: State, inFlight: InFlight, decision: settlement.Decision | null, now: number): void => {
+  state.prefetch.took(liveClock.unsafeCurrentTimeMillis() - inFlight.begunAt)
   const { completed } = inFlight
   if (completed !== null) {
     settling.finish(state, { inFlight, settlement: completed }, completed.run)

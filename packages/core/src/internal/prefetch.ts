@@ -10,6 +10,7 @@ export class Prefetch {
   private ended = 0
   private since: number | null = null
   private perMilli = 0
+  private meanMillis: number | null = null
 
   constructor(most: number) {
     this.most = most
@@ -27,9 +28,15 @@ export class Prefetch {
     }
   }
 
+  /** Notes how long an attempt has taken, in real time. Many long ones that end together are a pace that will not last. */
+  took(millis: number): void {
+    this.meanMillis = this.meanMillis === null ? millis : this.meanMillis + (millis - this.meanMillis) * weight
+  }
+
   /** How many more to claim when so many are claimed, or asked for, ahead already. */
-  wish(ahead: number): number {
-    const allowed = Math.min(this.most, Math.floor(this.perMilli * horizon))
+  wish(ahead: number, places: number): number {
+    const pace = Math.min(this.perMilli, places / Math.max(this.meanMillis ?? Number.POSITIVE_INFINITY, shortest))
+    const allowed = Math.min(this.most, Math.floor(pace * horizon))
     // not one by one: half of it is a batch
     return ahead * 2 > allowed ? 0 : allowed - ahead
   }
@@ -37,6 +44,12 @@ export class Prefetch {
 
 /** Over so many milliseconds, at the least, the pace is measured. */
 const window = 5
+
+/** How much the latest attempt counts in the mean of their times. */
+const weight = 0.1
+
+/** No attempt counts as shorter, in milliseconds: they are measured in whole ones. */
+const shortest = 0.2
 
 /** For so many milliseconds, at the pace of late, runs are claimed ahead. */
 const horizon = 20
