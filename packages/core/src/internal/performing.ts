@@ -48,14 +48,18 @@ export const fillPlaces = (state: State): void => {
     return
   }
   state.isFilling = true
-  while (state.inFlights.performing < state.maxConcurrentTasks) {
-    const next = state.waiting.shift()
-    if (next === undefined) {
-      break
+  try {
+    while (state.inFlights.performing < state.maxConcurrentTasks) {
+      const next = state.waiting.shift()
+      if (next === undefined) {
+        return
+      }
+      begin(state, next)
     }
-    begin(state, next)
+  } finally {
+    // whatever befalls one run, the places are open to the others
+    state.isFilling = false
   }
-  state.isFilling = false
 }
 
 /** Starts a run in a fiber of its own, and performs it up to where it first waits. */
