@@ -45,12 +45,13 @@ const ended = (run: TaskRun.Encoded): Broker.Settlement => ({
   run: { ...run, state: "success", endedAt: 1, consumer: null, leaseUntil: null, outcome: "{}" },
   now: 1,
   logs: [],
-  holdTaskUntil: null
+  hold: null
 })
 
 const request = (consumer: string, limit: number, maxConcurrency: number | null): Broker.ClaimRequest => ({
   consumer,
   queues: ["default"],
+  queueLimits: [],
   tasks: [{ name: "T", maxConcurrency }],
   limit,
   now: 0,

@@ -48,6 +48,9 @@ const encoded = (n: number, state: "queued" | "success"): TaskRun.Encoded => ({
   logged: 0,
   tags: [],
   group: null,
+  limitKeys: null,
+  expiresAt: null,
+  snoozes: 0,
   idempotency: null,
   parentId: null,
   rootId: null,
@@ -99,7 +102,8 @@ const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
       const request = {
         consumer: "bench",
         queues: ["default"],
-        tasks: [{ name: task, maxConcurrency: null }],
+        queueLimits: [],
+        tasks: [{ name: task, maxConcurrency: null, limits: [], room: null }],
         limit: perClaim,
         now,
         leaseUntil: now + 30_000
@@ -113,7 +117,7 @@ const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
           run: { ...run, state: "queued" as const, consumer: null, leaseUntil: null },
           logs: [],
           now,
-          holdTaskUntil: null
+          hold: null
         }))
       )
     }

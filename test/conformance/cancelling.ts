@@ -33,7 +33,7 @@ export const cancelling: Family = (rule) => {
         const cancelled: TaskRun.Encoded = { ...run, state: "cancelled", endedAt: 42, outcome }
         assert.deepStrictEqual(yield* cancel(run), [{ _tag: "Cancelled", run: cancelled, previous: state }])
         assert.deepStrictEqual(yield* stored(run.id), cancelled)
-        assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null })
+        assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null, disabled: [] })
       })
     )
   }

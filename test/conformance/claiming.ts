@@ -83,7 +83,7 @@ export const claiming: Family = (rule) => {
   rule("a run is not claimed before its due time, and from then on it is", () =>
     Effect.gen(function* () {
       const run = yield* enqueueOne({ dueAt: 1_000 })
-      assert.deepStrictEqual(yield* claim({ now: 999 }), { runs: [], nextAt: 1_000 })
+      assert.deepStrictEqual(yield* claim({ now: 999 }), { runs: [], nextAt: 1_000, disabled: [] })
       const { runs } = yield* claim({ now: 1_000 })
       assert.deepStrictEqual(ids(runs.map(({ run }) => run)), [run.id])
       assert.deepStrictEqual(runs[0]!.previous, "scheduled")
@@ -222,7 +222,7 @@ export const claiming: Family = (rule) => {
       const retried = { ...waiting(first, 5_000, 100), attempt: 1, ledger: "[1]" }
       assert.deepStrictEqual(yield* settle(retried), ["Settled"])
       assert.deepStrictEqual(yield* stored(first.id), retried)
-      assert.deepStrictEqual(yield* claim({ now: 4_999 }), { runs: [], nextAt: 5_000 })
+      assert.deepStrictEqual(yield* claim({ now: 4_999 }), { runs: [], nextAt: 5_000, disabled: [] })
       const { runs } = yield* claim({ now: 5_000 })
       assert.deepInclude(runs[0]!.run, { id: first.id, fence: 2, attempt: 1, crashes: 0, ledger: "[1]" })
       assert.deepStrictEqual(runs[0]!.previous, "scheduled")
@@ -240,7 +240,7 @@ export const claiming: Family = (rule) => {
 
   rule("there is no time to ask again when nothing waits", () =>
     Effect.gen(function* () {
-      assert.deepStrictEqual(yield* claim(), { runs: [], nextAt: null })
+      assert.deepStrictEqual(yield* claim(), { runs: [], nextAt: null, disabled: [] })
       yield* enqueueOne()
       assert.strictEqual((yield* claim({ limit: 2 })).nextAt, null)
     })
@@ -383,7 +383,7 @@ export const claiming: Family = (rule) => {
     Effect.gen(function* () {
       yield* settleAndHold(ended(yield* enqueueAndClaim(), "success", 0), 5_000)
       const run = yield* enqueueOne({ createdAt: 10 })
-      assert.deepStrictEqual(yield* claim({ now: 20 }), { runs: [], nextAt: 5_000 })
+      assert.deepStrictEqual(yield* claim({ now: 20 }), { runs: [], nextAt: 5_000, disabled: [] })
       assert.deepStrictEqual(idsOf(yield* claim({ now: 5_000 })), [run.id])
     })
   )
@@ -394,7 +394,7 @@ export const claiming: Family = (rule) => {
       const { runs } = yield* claim({ limit: 2 })
       yield* settleAndHold(waiting(runs[0]!.run, 5_000, 0), 5_000)
       yield* settleAndHold(waiting(runs[1]!.run, 1_000, 0), 1_000)
-      assert.deepStrictEqual(yield* claim({ now: 4_999 }), { runs: [], nextAt: 5_000 })
+      assert.deepStrictEqual(yield* claim({ now: 4_999 }), { runs: [], nextAt: 5_000, disabled: [] })
     })
   )
 
@@ -413,7 +413,7 @@ export const claiming: Family = (rule) => {
         claimed.push(...idsOf(some))
         yield* Broker.settle(
           broker,
-          some.runs.map(({ run }) => ({ run: ended(run, "success", 2_000), logs: [], now: 2_000, holdTaskUntil: null }))
+          some.runs.map(({ run }) => ({ run: ended(run, "success", 2_000), logs: [], now: 2_000, hold: null }))
         )
       }
       assert.deepStrictEqual(claimed, ids(inOrder))

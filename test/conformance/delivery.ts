@@ -10,6 +10,7 @@ import {
   type TaskRun
 } from "@effect-tasks/core"
 import { Clock, Deferred, Effect } from "effect"
+import { servedTask } from "./encoded.js"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventsBecome, eventuallySync, Oops, recordEvents, statesOf } from "./observing.js"
 
@@ -24,7 +25,8 @@ const crash = (task: Task.Any, consumer: string) =>
     const { runs } = yield* Broker.claim(broker, {
       consumer,
       queues: ["default"],
-      tasks: [{ name: task.name, maxConcurrency: null }],
+      queueLimits: [],
+      tasks: [servedTask(task.name)],
       limit: 1,
       now,
       leaseUntil: now + 3_000

@@ -1,6 +1,6 @@
 /** Encoded runs, and what a consumer does with them at the level of broker and store. */
 
-import { Broker, Store, type TaskRun, type TaskState } from "@effect-tasks/core"
+import { Broker, type Limit, Store, type TaskRun, type TaskState } from "@effect-tasks/core"
 import { Effect, Option } from "effect"
 import { Storage } from "./harness.js"
 
@@ -34,6 +34,9 @@ export const encodedAs = (id: TaskRun.RunId, fields: Partial<TaskRun.Encoded> = 
     logged: 0,
     tags: [],
     group: null,
+    limitKeys: null,
+    expiresAt: null,
+    snoozes: 0,
     idempotency: null,
     parentId: null,
     rootId: null,
@@ -51,7 +54,7 @@ export const keyed = (
   key: string,
   fields: Partial<TaskRun.EncodedIdempotency> = {}
 ): { readonly idempotency: TaskRun.EncodedIdempotency } => ({
-  idempotency: { key, holdMillis: 0, onConflict: "return", ...fields }
+  idempotency: { key, holdMillis: 0, holdUntil: null, onConflict: "return", latestDueAt: null, ...fields }
 })
 
 /** Enqueues one run for each of these, and gives them back. */
@@ -72,7 +75,8 @@ export const claim = ({ now = 0, ...fields }: Partial<Broker.ClaimRequest> = {})
     Broker.claim(broker, {
       consumer: "A",
       queues: ["default"],
-      tasks: [{ name: "T", maxConcurrency: null }],
+      queueLimits: [],
+      tasks: [servedTask("T")],
       limit: 1,
       now,
       leaseUntil: now + lease,
@@ -80,10 +84,11 @@ export const claim = ({ now = 0, ...fields }: Partial<Broker.ClaimRequest> = {})
     })
   )
 
-export const servedTask = (name: string, maxConcurrency: number | null = null): Broker.ServedTask => ({
-  name,
-  maxConcurrency
-})
+export const servedTask = (
+  name: string,
+  maxConcurrency: number | null = null,
+  limits: ReadonlyArray<Limit.Encoded> = []
+): Broker.ServedTask => ({ name, maxConcurrency, limits, room: null })
 
 /** Enqueues a run and claims it. */
 export const enqueueAndClaim = (
@@ -129,11 +134,11 @@ const nowOf = (run: TaskRun.Encoded): number => run.endedAt ?? run.dueAt
 
 /** Settles claims; the kinds of the answers in order. */
 export const settle = (...runs: ReadonlyArray<TaskRun.Encoded>) =>
-  settleAll(runs.map((run) => ({ run, logs: [], now: nowOf(run), holdTaskUntil: null })))
+  settleAll(runs.map((run) => ({ run, logs: [], now: nowOf(run), hold: null })))
 
 /** Settles a claim that holds the whole task back until a moment. */
 export const settleAndHold = (run: TaskRun.Encoded, holdTaskUntil: number) =>
-  settleAll([{ run, logs: [], now: nowOf(run), holdTaskUntil }])
+  settleAll([{ run, logs: [], now: nowOf(run), hold: { until: holdTaskUntil, limitKeys: null } }])
 
 /** The record of a run that must be there. */
 export const stored = (id: TaskRun.RunId) =>

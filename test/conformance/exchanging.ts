@@ -8,7 +8,7 @@ const settlement = (run: TaskRun.Encoded, now: number): Broker.Settlement => ({
   run,
   now,
   logs: [],
-  holdTaskUntil: null
+  hold: null
 })
 
 /** An exchange as consumer `A` of the task `T`, for one run at time 5, unless it is told otherwise. */
@@ -22,6 +22,7 @@ const exchange = (
       claim: request && {
         consumer: "A",
         queues: ["default"],
+        queueLimits: [],
         tasks: [servedTask("T")],
         limit: 1,
         now: 5,
@@ -81,7 +82,7 @@ export const exchanging: Family = (rule) => {
       yield* enqueue({})
       const held = { ...settlement(waiting(run, 900, 5), 5), holdTaskUntil: 900 }
       const exchanged = yield* exchange([held])
-      assert.deepStrictEqual(exchanged.claimed, { runs: [], nextAt: 900 })
+      assert.deepStrictEqual(exchanged.claimed, { runs: [], nextAt: 900, disabled: [] })
     })
   )
 

@@ -31,7 +31,11 @@ export const extending: Family = (rule) => {
     Effect.gen(function* () {
       const run = yield* enqueueAndClaim()
       assert.deepStrictEqual(yield* extend(20_000, run), { lost: [], cancelled: [] })
-      assert.deepStrictEqual(yield* claim({ consumer: "B", now: lease }), { runs: [], nextAt: 20_000 + lease })
+      assert.deepStrictEqual(yield* claim({ consumer: "B", now: lease }), {
+        runs: [],
+        nextAt: 20_000 + lease,
+        disabled: []
+      })
       assert.deepStrictEqual(idsOf(yield* claim({ consumer: "B", now: 20_000 + lease })), [run.id])
     })
   )

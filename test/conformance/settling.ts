@@ -35,7 +35,7 @@ export const settling: Family = (rule) => {
         }
         assert.deepStrictEqual(yield* settle(done), ["Settled"])
         assert.deepStrictEqual(yield* stored(done.id), done)
-        assert.deepStrictEqual(yield* claim({ now: 10 * lease }), { runs: [], nextAt: null })
+        assert.deepStrictEqual(yield* claim({ now: 10 * lease }), { runs: [], nextAt: null, disabled: [] })
       })
     )
   }
@@ -125,10 +125,10 @@ export const settling: Family = (rule) => {
       yield* broker.cancel({ ids: [run.id], reason: "not needed", now: 3 })
       const again = waiting(run, 9_000, 5)
       const record = Broker.cancelled(again, "not needed", 5)
-      const answers = yield* Broker.settle(broker, [{ run: again, logs: [], now: 5, holdTaskUntil: null }])
+      const answers = yield* Broker.settle(broker, [{ run: again, logs: [], now: 5, hold: null }])
       assert.deepStrictEqual(answers, [{ _tag: "Cancelled", run: record }])
       assert.deepStrictEqual(yield* stored(run.id), record)
-      assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null })
+      assert.deepStrictEqual(yield* claim({ now: 10_000 }), { runs: [], nextAt: null, disabled: [] })
       assert.strictEqual((yield* askFor("k", 6))._tag, "Queued")
     })
   )
@@ -147,7 +147,7 @@ export const settling: Family = (rule) => {
     Effect.gen(function* () {
       const run = yield* enqueueAndClaim()
       const logs = [line(run.id, 0), line(run.id, 1)]
-      yield* settleAll([{ run: { ...waiting(run, 0, 5), logged: 2 }, logs, now: 5, holdTaskUntil: null }])
+      yield* settleAll([{ run: { ...waiting(run, 0, 5), logged: 2 }, logs, now: 5, hold: null }])
       assert.deepStrictEqual(yield* logOf(run.id), logs)
       assert.strictEqual((yield* claim({ now: 6 })).runs[0]!.run.logged, 2)
     })

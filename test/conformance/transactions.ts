@@ -16,6 +16,7 @@ import {
   TaskTransaction
 } from "@effect-tasks/core"
 import { Deferred, Effect, Layer, Schema, type Scope } from "effect"
+import { servedTask } from "./encoded.js"
 import { eventually } from "./harness.js"
 
 type Services = Backend.Backend | TaskTransaction.TaskTransaction | SqlClient.SqlClient
@@ -214,8 +215,16 @@ export const transactional = (name: string, subject: Subject): void => {
           const run = yield* Pay.queue({ amount: 6 })
           yield* Deferred.await(began)
           const now = (yield* broker.now) + 3_600_000
-          const tasks = [{ name: "Pay", maxConcurrency: null }]
-          const request = { consumer: "B", queues: ["default"], tasks, limit: 1, now, leaseUntil: now + 30_000 }
+          const tasks = [servedTask("Pay")]
+          const request = {
+            consumer: "B",
+            queues: ["default"],
+            queueLimits: [],
+            tasks,
+            limit: 1,
+            now,
+            leaseUntil: now + 30_000
+          }
           const { runs } = yield* Broker.claim(broker, request)
           assert.deepStrictEqual(
             runs.map(({ run: { id } }) => id),

@@ -18,8 +18,9 @@
 import { Context, type Duration, Effect, type Scope } from "effect"
 import type * as Queue from "effect/Queue"
 import type { Attempt, RunId } from "./internal/run.js"
+import type * as Limit from "./Limit.js"
 import type { LogLine } from "./Store.js"
-import type { BackendError, IdempotencyConflict } from "./TaskError.js"
+import type { BackendError, IdempotencyConflict, QueueFull } from "./TaskError.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
 import { isFinal } from "./TaskState.js"
 
@@ -28,6 +29,7 @@ import { isFinal } from "./TaskState.js"
  *
  * - `Queued`: it was accepted as it is
  * - `Existing`: its idempotency key is held by the run given here; nothing was added
+ * - `Replaced`: the run given here holds its key and waited; it has the request's payload now
  *
  * @since 0.1.0
  * @category models
@@ -35,11 +37,24 @@ import { isFinal } from "./TaskState.js"
 export type Enqueued =
   | { readonly _tag: "Queued"; readonly run: EncodedRun }
   | { readonly _tag: "Existing"; readonly run: EncodedRun }
+  | { readonly _tag: "Replaced"; readonly run: EncodedRun }
 
 /**
- * A task that a consumer serves, with the limits that hold over all consumers.
+ * `maxQueued`: the runs of a call are accepted only while, with them, at most so many runs of their task wait in their queue.
  *
- * `maxConcurrency` is the most runs of the task that may be running at one time; `null` is without limit.
+ * @since 0.1.0
+ * @category models
+ */
+export interface EnqueueOptions {
+  readonly maxQueued: number | null
+}
+
+/**
+ * A task that a consumer serves, with its limits.
+ *
+ * - `maxConcurrency`: the most runs of the task that may be running at one time, over all consumers; `null` is without limit
+ * - `limits`: the limits beyond that one
+ * - `room`: the most runs of it that this very claim may take; `null` is without limit
  *
  * @since 0.1.0
  * @category models
@@ -47,6 +62,19 @@ export type Enqueued =
 export interface ServedTask {
   readonly name: string
   readonly maxConcurrency: number | null
+  readonly limits: ReadonlyArray<Limit.Encoded>
+  readonly room: number | null
+}
+
+/**
+ * The most runs of a queue that may be running at one time, over all consumers, whatever their tasks.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueLimit {
+  readonly queue: string
+  readonly maxConcurrency: number
 }
 
 /**
@@ -58,6 +86,7 @@ export interface ServedTask {
 export interface ClaimRequest {
   readonly consumer: string
   readonly queues: ReadonlyArray<string>
+  readonly queueLimits: ReadonlyArray<QueueLimit>
   readonly tasks: ReadonlyArray<ServedTask>
   /** At the most so many runs. */
   readonly limit: number
@@ -69,7 +98,11 @@ export interface ClaimRequest {
  * What a claim gave: runs in the order of claiming, and when to ask again.
  *
  * `nextAt` is the moment from which on it is worth asking again, when nobody gives a signal before: the next due time, the
- * end of another consumer's lease, or the end of a hold; always later than the request's `now`. `null` when there is none.
+ * end of another consumer's lease, the end of a hold, or the moment at which a rate lets the next run pass; always later than
+ * the request's `now`. `null` when there is none.
+ *
+ * `disabled` are those of the request's tasks that somebody has disabled: their runs are given all the same, to be ended as
+ * `aborted`.
  *
  * @since 0.1.0
  * @category models
@@ -77,6 +110,7 @@ export interface ClaimRequest {
 export interface Claimed {
   readonly runs: ReadonlyArray<ClaimedRun>
   readonly nextAt: number | null
+  readonly disabled: ReadonlyArray<string>
 }
 
 /**
@@ -86,12 +120,16 @@ export interface Claimed {
  * the claim before had ended. Then `crashes` is already one higher, and the stored ledger tells of the attempt that crashed
  * (see `crashed`).
  *
+ * `refusedFor` is there when a rate limit refuses the run (see `Limit.OnLimit`): it is to be ended as `rate_limited`, and
+ * would have passed after so many milliseconds.
+ *
  * @since 0.1.0
  * @category models
  */
 export interface ClaimedRun {
   readonly run: EncodedRun
   readonly previous: "queued" | "scheduled" | "running"
+  readonly refusedFor: number | null
 }
 
 /**
@@ -110,7 +148,7 @@ export interface ClaimRef {
  *
  * `run.state` is a final state, or `scheduled` / `queued` when the run is to be performed again; then `dueAt` says from when
  * on. What a run was queued with (task, queue, priority, payload, tags, …) is as it was claimed. `logs` are lines that were
- * not yet stored. With `holdTaskUntil` no run of the task is claimed before that moment (`CurrentRun.rateLimited`).
+ * not yet stored. With a `hold` no run of the task is claimed before that moment (`CurrentRun.rateLimited`).
  *
  * @since 0.1.0
  * @category models
@@ -119,7 +157,18 @@ export interface Settlement {
   readonly run: EncodedRun
   readonly now: number
   readonly logs: ReadonlyArray<LogLine>
-  readonly holdTaskUntil: number | null
+  readonly hold: Hold | null
+}
+
+/**
+ * No run of the settled run's task is claimed before `until`; with `limitKeys` only none that has these.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Hold {
+  readonly until: number
+  readonly limitKeys: string | null
 }
 
 /**
@@ -204,6 +253,43 @@ export type CancelResult =
   | { readonly _tag: "Unknown" }
 
 /**
+ * A change of a run that waits: fields that are not given stay. `dueAt` later than `now` makes it `scheduled`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Edit {
+  readonly ids: ReadonlyArray<RunId>
+  readonly priority: number | null
+  readonly dueAt: number | null
+  readonly now: number
+}
+
+/**
+ * What became of one edit. `Edited` gives the new record, and the state that the run waited in before; `Running` means that a
+ * consumer holds the run, and nothing was changed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type EditResult =
+  | { readonly _tag: "Edited"; readonly run: EncodedRun; readonly previous: "queued" | "scheduled" }
+  | { readonly _tag: "Running" }
+  | { readonly _tag: "Ended" }
+  | { readonly _tag: "Unknown" }
+
+/**
+ * What an operator has decided about a queue or a task. Of what is `paused` no run is claimed. The runs of a task that is
+ * `disabled` end as `aborted` when they are due.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Control =
+  | { readonly of: "queue"; readonly name: string; readonly state: "paused" }
+  | { readonly of: "task"; readonly name: string; readonly state: "paused" | "disabled" }
+
+/**
  * What the broker tells those who listen.
  *
  * - `Work`: something may have become claimable, or due sooner
@@ -257,11 +343,17 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
      * the call with `IdempotencyConflict` where the run says `reject`; then nothing is added. Within one call the first run
      * with a key wins.
      *
+     * Where the run says `replace` or `debounce`, a holder that waits gets its payload, priority and limit keys (see
+     * `replaced`); one that is running lets go of the key, and the new run is queued and holds it.
+     *
+     * With `maxQueued` the call fails with `QueueFull`, and nothing is added, when more runs than that would wait.
+     *
      * The results stand in the order of the runs.
      */
     readonly enqueue: (
-      runs: ReadonlyArray<EncodedRun>
-    ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict>
+      runs: ReadonlyArray<EncodedRun>,
+      options?: EnqueueOptions
+    ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict | QueueFull>
 
     /**
      * Ends claims, then makes new ones, in one commit and, where the backend can, one round trip.
@@ -271,8 +363,10 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
      * as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as `cancelled`.
      *
      * **Claim.** Takes up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has
-     * ended, then the due ones by rank (see `TaskPriority`) and id. Runs of other tasks stay for others, and so do all runs
-     * of a task that is held or at its limit. The cost depends neither on the history nor on runs that may not be taken.
+     * ended, then the due ones by rank (see `TaskPriority`) and id, or in turn where they have groups (see `Admission`). Runs
+     * of other tasks stay for others, and so do all runs of a task or queue that is paused, held or at its limit. No limit is
+     * ever exceeded, whoever claims at the same time. The cost depends neither on the history nor on runs that may not be
+     * taken.
      */
     readonly exchange: (exchange: Exchange) => Effect.Effect<Exchanged, BackendError>
 
@@ -288,6 +382,18 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
       readonly reason: string
       readonly now: number
     }) => Effect.Effect<ReadonlyArray<CancelResult>, BackendError>
+
+    /** Changes runs that wait. The results stand in the order of the ids. */
+    readonly edit: (edit: Edit) => Effect.Effect<ReadonlyArray<EditResult>, BackendError>
+
+    /** Adds and removes controls, durably, for all consumers. */
+    readonly control: (changes: {
+      readonly add: ReadonlyArray<Control>
+      readonly remove: ReadonlyArray<Control>
+    }) => Effect.Effect<void, BackendError>
+
+    /** The controls in force. */
+    readonly controls: Effect.Effect<ReadonlyArray<Control>, BackendError>
 
     /**
      * Tells when what the calling fiber has written is durable: at once, unless the fiber is inside a transaction that this
@@ -309,7 +415,7 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
 export const claim = (broker: typeof Broker.Service, request: ClaimRequest): Effect.Effect<Claimed, BackendError> =>
   Effect.map(broker.exchange({ settlements: [], claim: request }), ({ claimed }) => claimed ?? nothing)
 
-const nothing: Claimed = { runs: [], nextAt: null }
+const nothing: Claimed = { runs: [], nextAt: null, disabled: [] }
 
 /**
  * Settles only: an exchange without a claim.
@@ -337,6 +443,58 @@ export const cancelled = (run: EncodedRun, reason: string, now: number): Encoded
   leaseUntil: null,
   outcome: JSON.stringify({ _tag: "Cancelled", reason })
 })
+
+/**
+ * The record of a run that waits, after a request with its idempotency key that replaces: it has the request's payload,
+ * priority and limit keys. A `debounce` moves its due time too, though not beyond the latest moment that its own request set.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const replaced = (run: EncodedRun, request: EncodedRun): EncodedRun => {
+  const { idempotency } = run
+  const dueAt =
+    request.idempotency?.onConflict === "debounce"
+      ? Math.min(request.dueAt, idempotency?.latestDueAt ?? request.dueAt)
+      : run.dueAt
+  return {
+    ...run,
+    payload: request.payload,
+    payloadVersion: request.payloadVersion,
+    priority: request.priority,
+    limitKeys: request.limitKeys,
+    dueAt,
+    state: dueAt > request.createdAt ? "scheduled" : "queued"
+  }
+}
+
+/**
+ * The record of a run that waits, after an edit.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const edited = (run: EncodedRun, { dueAt, now, priority }: Edit): EncodedRun => ({
+  ...run,
+  priority: priority ?? run.priority,
+  dueAt: dueAt ?? run.dueAt,
+  state: (dueAt ?? run.dueAt) > now ? "scheduled" : "queued"
+})
+
+/**
+ * Until when the key of an ended run is held: `0` not at all, `null` for ever.
+ *
+ * @since 0.1.0
+ * @category records
+ */
+export const keyHeldUntil = ({ endedAt, idempotency, state }: EncodedRun): number | null => {
+  if (idempotency === null || state !== "success") {
+    return 0
+  }
+  const { holdMillis, holdUntil } = idempotency
+  const until = holdMillis === null ? null : Math.max((endedAt ?? 0) + holdMillis, holdUntil ?? 0)
+  return until !== null && until <= (endedAt ?? 0) ? 0 : until
+}
 
 /**
  * The ledger of a run whose lease has ended, with the attempt that its consumer did not survive. `run` is the record as it
@@ -390,7 +548,7 @@ export const written = ({ run }: Settlement, answer: Settled | undefined): Encod
 
 /**
  * The signals that follow from settlements: `Work` when a run waits again, or when the end of one may let another of its
- * task begin (`isLimited`), and the runs that have ended.
+ * task or queue begin (`isLimited`), and the runs that have ended.
  *
  * @since 0.1.0
  * @category records
@@ -398,14 +556,14 @@ export const written = ({ run }: Settlement, answer: Settled | undefined): Encod
 export const signalsAfter = (
   settlements: ReadonlyArray<Settlement>,
   answers: ReadonlyArray<Settled>,
-  isLimited: (task: string) => boolean
+  isLimited: (run: EncodedRun) => boolean
 ): ReadonlyArray<Signal> => {
   const ids: Array<RunId> = []
   let isWork = false
   for (let i = 0; i < settlements.length; i++) {
     const run = written(settlements[i]!, answers[i])
     if (run !== null) {
-      isWork ||= !isFinal(run.state) || isLimited(run.task)
+      isWork ||= !isFinal(run.state) || isLimited(run)
       if (isFinal(run.state)) {
         ids.push(run.id)
       }

@@ -36,13 +36,25 @@ export class LogLine extends Schema.Class<LogLine>("@effect-tasks/core/Store/Log
  * - `task`, `queue`, `tag`, `group`, `parentId`, `rootId`: exactly these
  * - `state`: one of these
  * - `createdFrom`, `createdTo`: made in this window (epoch milliseconds, the end excluded)
+ * - `endedBefore`: ended before this moment
  * - `before`: only runs with a smaller id, for the next page
  * - `limit`: at the most so many
  *
  * @since 0.1.0
  * @category models
  */
-export interface RunQuery {
+export interface RunQuery extends RunFilter {
+  readonly before?: RunId | undefined
+  readonly limit: number
+}
+
+/**
+ * The filters of a query: all of them must hold.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface RunFilter {
   readonly task?: string | undefined
   readonly state?: ReadonlyArray<TaskState> | undefined
   readonly queue?: string | undefined
@@ -52,8 +64,7 @@ export interface RunQuery {
   readonly rootId?: RunId | undefined
   readonly createdFrom?: number | undefined
   readonly createdTo?: number | undefined
-  readonly before?: RunId | undefined
-  readonly limit: number
+  readonly endedBefore?: number | undefined
 }
 
 /**
@@ -106,6 +117,12 @@ export class Store extends Context.Tag("@effect-tasks/core/Store")<
 
     /** The runs that a query describes, newest first. */
     readonly runs: (query: RunQuery) => Effect.Effect<ReadonlyArray<EncodedRun>, BackendError>
+
+    /** How many runs a filter describes. */
+    readonly count: (filter: RunFilter) => Effect.Effect<number, BackendError>
+
+    /** Removes the records and log lines of ended runs; others stay. Gives how many there were. Their keys stay held. */
+    readonly remove: (ids: ReadonlyArray<RunId>) => Effect.Effect<number, BackendError>
 
     /** How many runs are in each state; a state that has none may be missing. */
     readonly counts: (

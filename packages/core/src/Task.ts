@@ -17,6 +17,8 @@ import {
   type QueueOptions,
   TaskManager
 } from "./internal/managerTag.js"
+import * as taskLimits from "./internal/taskLimits.js"
+import * as Limit from "./Limit.js"
 import type { BackendError, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
@@ -60,6 +62,8 @@ export interface Any extends definition.Definition {}
  * - `queue`: the queue it waits in. Default: `default`
  * - `priority`: Default: `medium`
  * - `maxConcurrency`: how many runs of it may be running at one time, over all consumers. Default: no limit
+ * - `limit`: limits of any kind, by key of the payload too (see `Limit`). Default: none
+ * - `maxQueued`: how many runs of it may wait in a queue; a request beyond that fails with `QueueFull`. Default: no limit
  * - `maxCrashes`: how often its consumer may die before the run is given up. Default: 3
  * - `requeueOnInterrupt`: whether a run that a shutdown interrupts is given back to the queue, to be performed again (true),
  *   or ends as `interrupted` (false). Default: true
@@ -78,6 +82,8 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
   readonly queue?: string | undefined
   readonly priority?: TaskPriority.TaskPriority | undefined
   readonly maxConcurrency?: number | undefined
+  readonly limit?: Limit.Limit<Schema.Schema.Type<PayloadSchema<Payload>>> | undefined
+  readonly maxQueued?: number | undefined
   readonly maxCrashes?: number | undefined
   readonly requeueOnInterrupt?: boolean | undefined
   readonly tags?: ReadonlyArray<string> | undefined
@@ -125,7 +131,9 @@ export type {
    * - `delay` or `at` (a `Date` or epoch milliseconds): not before then. Default: now
    * - `priority`, `queue`: instead of the task's own
    * - `tags`: beside the task's own
-   * - `group`: the tenant it belongs to
+   * - `group`: the tenant it belongs to; consumers serve the groups of a queue in turn
+   * - `maxQueued`: instead of the task's own
+   * - `expiresAt` (a `Date` or epoch milliseconds): a run that has not begun by then ends as `aborted`. Default: never
    * - `idempotencyKey`: at most one run of the task holds a key (see `Idempotency`)
    *
    * @since 0.1.0
@@ -280,6 +288,7 @@ export const make = <
 ): Task<Name, PayloadSchema<Payload>, Success, Error> => {
   const payload = options?.payload ?? Schema.Void
   const key = `@effect-tasks/core/Task/Handler/${name}`
+  const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit === undefined ? [] : Limit.list(options.limit)
   const self: Task<Name, PayloadSchema<Payload>, Success, Error> = {
     name,
     key,
@@ -293,6 +302,9 @@ export const make = <
     retry: options?.retry as Schedule.Schedule<unknown, unknown> | undefined,
     timeout: options?.timeout === undefined ? undefined : Duration.decode(options.timeout),
     maxConcurrency: options?.maxConcurrency,
+    limitList,
+    limits: taskLimits.make(options?.maxConcurrency, limitList),
+    maxQueued: options?.maxQueued,
     maxCrashes: options?.maxCrashes ?? 3,
     requeueOnInterrupt: options?.requeueOnInterrupt ?? true,
     queue: (payload, options) =>

@@ -27,6 +27,8 @@ import * as TaskGroup from "./TaskGroup.js"
  * - `name`: the beginning of its id, to recognise it by. Default: `consumer`
  * - `maxConcurrentTasks`: how many runs it performs at one time. Default: 10
  * - `queues`: the queues it serves. Default: those that its tasks name
+ * - `queueLimits`: how many runs of a queue, by its name, may be running at one time over all consumers; all consumers of the
+ *   queue are to say the same. Default: no limit
  * - `prefetch`: the most runs that it claims beyond its free places. It does so only while runs are so short that it will
  *   have begun them within some 20 milliseconds, and gives back what has waited for 250. Default: 500
  * - `lease`: how long a claim holds without a sign of life. It is extended every third of it. After a crash another
@@ -43,6 +45,7 @@ export interface Options {
   readonly maxConcurrentTasks?: number | undefined
   readonly prefetch?: number | undefined
   readonly queues?: ReadonlyArray<string> | undefined
+  readonly queueLimits?: { readonly [queue: string]: number } | undefined
   readonly lease?: Duration.DurationInput | undefined
   readonly grace?: Duration.DurationInput | undefined
   readonly cleanup?: Duration.DurationInput | undefined
@@ -126,6 +129,9 @@ export const make = <Tasks extends Task.Any>(
       bus: yield* TaskEvents,
       entries,
       queues: options.queues ?? Array.from(new Set(group.tasks.map((task) => task.queueName))),
+      queueLimits: yield* Effect.forEach(Object.entries(options.queueLimits ?? {}), ([queue, max]) =>
+        Effect.map(checkCount(`queueLimits.${queue}`, max, 1), (maxConcurrency) => ({ queue, maxConcurrency }))
+      ),
       maxConcurrentTasks: yield* checkCount("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
       maxPrefetch: yield* checkCount("prefetch", options.prefetch ?? 500, 0),
       lease: yield* positive("lease", options.lease ?? "30 seconds"),

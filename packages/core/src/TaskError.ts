@@ -183,6 +183,22 @@ export class IdempotencyConflict extends Schema.TaggedError<IdempotencyConflict>
 }
 
 /**
+ * Too many runs of the task wait in the queue already. Nothing was queued: the run is `rejected`.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class QueueFull extends Schema.TaggedError<QueueFull>("@effect-tasks/core/TaskError/QueueFull")("QueueFull", {
+  task: Schema.String,
+  queue: Schema.String,
+  maxQueued: Schema.Number
+}) {
+  override get message(): string {
+    return `no more than ${this.maxQueued} runs of ${this.task} may wait in the queue ${this.queue}; try again later, or raise maxQueued`
+  }
+}
+
+/**
  * An option is out of its range.
  *
  * @since 0.1.0

@@ -44,6 +44,8 @@ export {
    * - `startedAt`: when the latest attempt started
    * - `attempt`: how many attempts have failed; shutdowns, snoozes and crashes do not count
    * - `crashes`: how often its consumer died or lost its lease
+   * - `snoozes`: how often it was put off, by a snooze or a rate limit
+   * - `expiresAt`: it is not begun from then on
    * - `attempts`: the ledger
    * - `outcome`: how it ended, once it has
    * - `parentId`, `rootId`: the run whose handler queued it, and the first of that chain
@@ -60,7 +62,8 @@ export {
  * The stored form of a run, which brokers and stores see: strings, numbers and states, never a user's type. Times are epoch
  * milliseconds. `payload`, `ledger`, `outcome` and `progress` are texts that a backend keeps and gives back as they are.
  * `fence` is the number of the latest claim; `consumer` and `leaseUntil` are those of the claim in force; `logged` is how many
- * lines the run has logged.
+ * lines the run has logged. `limitKeys` are the keys of its task's keyed limits, as a JSON array of texts; `snoozes` is how
+ * often it was put off.
  *
  * @since 0.1.0
  * @category models
@@ -88,6 +91,9 @@ export interface Encoded {
   readonly logged: number
   readonly tags: ReadonlyArray<string>
   readonly group: string | null
+  readonly limitKeys: string | null
+  readonly expiresAt: number | null
+  readonly snoozes: number
   readonly idempotency: EncodedIdempotency | null
   readonly parentId: RunId | null
   readonly rootId: RunId | null
@@ -96,8 +102,9 @@ export interface Encoded {
 }
 
 /**
- * For how long a successful run keeps its idempotency key (`0`: no longer than the run; `null`: for ever; else milliseconds
- * after the end), and what a second request with the key gets. Every other end frees the key.
+ * For how long a successful run keeps its idempotency key (`holdMillis`: `0` no longer than the run, `null` for ever, else
+ * milliseconds after the end; and `holdUntil`, a moment, if that is later), and what a second request with the key gets. Every
+ * other end frees the key. `latestDueAt` is how far a `debounce` may put the run off.
  *
  * @since 0.1.0
  * @category models
@@ -105,7 +112,9 @@ export interface Encoded {
 export interface EncodedIdempotency {
   readonly key: string
   readonly holdMillis: number | null
-  readonly onConflict: "return" | "reject"
+  readonly holdUntil: number | null
+  readonly onConflict: "return" | "reject" | "replace" | "debounce"
+  readonly latestDueAt: number | null
 }
 
 /**
@@ -137,7 +146,7 @@ export type Failure<T extends Typed> = Schema.Schema.Type<T["errorSchema"]> | Ru
  * - `cancel`: ends a waiting run at once (`"cancelled"`), asks the consumer of a running one to interrupt it
  *   (`"requested"`), or finds that it had ended (`"ended"`)
  * - `events`: the run's events from now on, up to its end
- * - `existing`: true when the idempotency key led to a run that was there before
+ * - `existing`: true when the idempotency key led to a run that was there before, whether its payload was replaced or not
  *
  * @since 0.1.0
  * @category models

@@ -1,10 +1,12 @@
 /**
  * @since 0.1.0
  */
+export * as Admission from "./Admission.js"
 export * as Backend from "./Backend.js"
 export * as Batcher from "./Batcher.js"
 export * as Broker from "./Broker.js"
 export * as CurrentRun from "./CurrentRun.js"
+export * as Limit from "./Limit.js"
 export * as RetryPolicy from "./RetryPolicy.js"
 export * as Store from "./Store.js"
 export * as Task from "./Task.js"

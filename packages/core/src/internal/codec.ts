@@ -143,6 +143,8 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       endedAt: run.endedAt,
       attempt: run.attempt,
       crashes: run.crashes,
+      snoozes: run.snoozes,
+      expiresAt: run.expiresAt,
       consumer: run.consumer,
       attempts: ledgerOf(run),
       outcome: outcomeOf(run),

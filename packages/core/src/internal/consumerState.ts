@@ -1,5 +1,5 @@
 import type { Duration, Effect, Runtime } from "effect"
-import type { Broker } from "../Broker.js"
+import type { Broker, QueueLimit } from "../Broker.js"
 import type { Store } from "../Store.js"
 import type { Bus } from "./bus.js"
 import type { HandlerEntry } from "./definition.js"
@@ -20,6 +20,7 @@ export interface Settings {
   readonly bus: Bus
   readonly entries: ReadonlyMap<string, HandlerEntry>
   readonly queues: ReadonlyArray<string>
+  readonly queueLimits: ReadonlyArray<QueueLimit>
   readonly maxConcurrentTasks: number
   /** The most runs that are claimed beyond the free places. */
   readonly maxPrefetch: number

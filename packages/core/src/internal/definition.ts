@@ -1,6 +1,8 @@
 import type { Context, Duration, Effect, Schedule, Schema } from "effect"
+import type * as Limit from "../Limit.js"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
+import * as taskLimits from "./taskLimits.js"
 
 /** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
 export interface Definition {
@@ -17,6 +19,9 @@ export interface Definition {
   readonly retry: Schedule.Schedule<unknown, unknown> | undefined
   readonly timeout: Duration.Duration | undefined
   readonly maxConcurrency: number | undefined
+  readonly limitList: ReadonlyArray<Limit.Single<never>>
+  readonly limits: taskLimits.TaskLimits
+  readonly maxQueued: number | undefined
   readonly maxCrashes: number
   readonly requeueOnInterrupt: boolean
 }
@@ -33,8 +38,18 @@ export const invalidOption = (definition: Definition): InvalidOption | undefined
       definition.maxConcurrency,
       definition.maxConcurrency === undefined || isCount(definition.maxConcurrency, 1),
       "an integer, 1 or more"
+    ],
+    [
+      "maxQueued",
+      definition.maxQueued,
+      definition.maxQueued === undefined || isCount(definition.maxQueued, 1),
+      "an integer, 1 or more"
     ]
   ]
+  const badLimit = taskLimits.invalid(definition.limitList)
+  if (badLimit !== undefined) {
+    return new InvalidOption({ ...badLimit, option: `${badLimit.option} of task ${definition.name}` })
+  }
   const failed = checks.find(([, , fits]) => !fits)
   return failed === undefined
     ? undefined

@@ -24,22 +24,28 @@ const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
   Effect.suspend(() => {
     const tasks = Array.from(
       state.entries.values(),
-      ({ definition }): ServedTask => ({
-        name: definition.name,
-        maxConcurrency: definition.maxConcurrency ?? null
+      ({ definition: { limits, name } }): ServedTask => ({
+        name,
+        maxConcurrency: limits.maxConcurrency,
+        limits: limits.encoded,
+        room: limits.perConsumer
       })
     )
+    const hasRooms = tasks.some(({ room }) => room !== null)
     const bell = Effect.unsafeMakeLatch(false)
     state.bells.push(bell)
     let exchanges = 0
     let failures = 0
     const step = Effect.suspend(() => {
       bell.unsafeClose()
-      const limit = state.stopping || !state.hungry ? 0 : wish(state)
+      // what this consumer has room for is not known while it is being claimed
+      const mayClaim = !state.stopping && state.hungry && !(hasRooms && state.claiming > 0)
+      const limit = mayClaim ? wish(state) : 0
       if (!(keepsTime || state.exchanging > 0) || !isWorthIt(state, limit)) {
         return keepsTime ? rest(state, bell) : bell.await
       }
-      const exchanged = Effect.flatMap(exchange(state, tasks, limit), (hasAnswer) => {
+      const served = hasRooms ? withRooms(state, tasks) : tasks
+      const exchanged = Effect.flatMap(exchange(state, served, limit), (hasAnswer) => {
         failures = hasAnswer ? 0 : failures + 1
         return hasAnswer ? Effect.void : afterFailure(state, failures)
       })
@@ -51,6 +57,17 @@ const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
       step: () => {}
     })
   })
+
+/** How many more runs of each task this consumer may hold. */
+const withRooms = (state: State, tasks: ReadonlyArray<ServedTask>): ReadonlyArray<ServedTask> => {
+  const held = new Map<string, number>()
+  for (const { run } of state.inFlights.all()) {
+    held.set(run.task, (held.get(run.task) ?? 0) + 1)
+  }
+  return tasks.map((task) =>
+    task.room === null ? task : { ...task, room: Math.max(0, task.room - (held.get(task.name) ?? 0)) }
+  )
+}
 
 const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
 
@@ -113,6 +130,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
 const request = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number, now: number): ClaimRequest => ({
   consumer: state.id,
   queues: state.queues,
+  queueLimits: state.queueLimits,
   tasks,
   limit,
   now,
@@ -145,7 +163,7 @@ const carryOut = (
   if (claim === null) {
     return answered
   }
-  const { nextAt: given, runs } = claimed ?? { nextAt: null, runs: [] }
+  const { disabled, nextAt: given, runs } = claimed ?? { nextAt: null, runs: [], disabled: [] }
   state.answered = { ok: true, at: claim.now }
   const nextAt = sooner(state.nextAt, given, claim.now)
   if (nextAt !== state.nextAt) {
@@ -155,7 +173,7 @@ const carryOut = (
   }
   // a signal that came meanwhile may tell of what the call did not see
   state.hungry = runs.length >= claim.limit || state.heard !== heard
-  runs.forEach((run) => performing.hold(state, run, claim))
+  runs.forEach((run) => performing.hold(state, run, claim, disabled.includes(run.run.task)))
   return runs.length === 0
     ? answered
     : Effect.zipRight(

@@ -4,6 +4,7 @@ import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { HandlerEntry } from "./definition.js"
 import type { RunId } from "./run.js"
 import type { RunLog } from "./runLog.js"
+import type { Refusal } from "./settlement.js"
 
 /** Why the consumer interrupts an attempt. */
 export type StopReason =
@@ -17,6 +18,8 @@ export interface InFlight {
   readonly entry: HandlerEntry
   readonly log: RunLog
   readonly previous: ClaimedRun["previous"]
+  /** Why it is ended without an attempt, if it is. */
+  readonly refusal: Refusal | null
   /** When it was claimed, by the broker's clock. */
   readonly claimedAt: number
   /** `waiting` for a place, `performing` in one, or `ended`: what is to be written of it is decided. */

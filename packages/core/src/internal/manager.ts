@@ -1,7 +1,7 @@
-import { Duration, Effect, Mailbox, Option, Stream } from "effect"
+import { Cause, Duration, Effect, Mailbox, Option, Stream } from "effect"
 import type { Broker, Enqueued } from "../Broker.js"
 import type { Store } from "../Store.js"
-import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
+import { type BackendError, QueueFull, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
@@ -30,8 +30,8 @@ export const make = (parts: Parts): typeof TaskManager.Service => ({
   queue: (task, payloads, options = {}) =>
     parts.broker.now.pipe(
       Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
-      Effect.flatMap((runs) => enqueue(parts, runs)),
-      Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag === "Existing")))
+      Effect.flatMap((runs) => enqueue(parts, runs, options.maxQueued ?? task.maxQueued)),
+      Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag !== "Queued")))
     ),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
@@ -67,15 +67,17 @@ const withZeros = (counts: { readonly [State in TaskState]?: number | undefined 
   Object.fromEntries(allStates.map((state) => [state, counts[state] ?? 0])) as { readonly [State in TaskState]: number }
 
 /** Hands runs to the broker, and publishes `init` and the state they wait in once they are committed. */
-const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
+const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>, maxQueued: number | undefined) =>
   Effect.uninterruptibleMask((restore) => {
     const isHeard = bus.hasListeners
     const ids = isHeard ? runs.map((run) => run.id) : []
     bus.hold(ids)
     const rolledBack = () => bus.release(ids, [])
-    return Effect.matchCauseEffect(restore(broker.enqueue(runs)), {
+    const enqueued = maxQueued === undefined ? broker.enqueue(runs) : broker.enqueue(runs, { maxQueued })
+    return Effect.matchCauseEffect(restore(enqueued), {
       onFailure: (cause) => {
-        rolledBack()
+        const isFull = Option.exists(Cause.failureOption(cause), (error) => error instanceof QueueFull)
+        bus.release(ids, isHeard && isFull ? runs.flatMap(asRejected) : [])
         return Effect.failCause(cause)
       },
       onSuccess: (results) =>
@@ -88,8 +90,13 @@ const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
     })
   })
 
+const asRejected = (run: EncodedRun) => [
+  { run: { ...run, state: "init" as const }, from: null, at: run.createdAt },
+  { run: { ...run, state: "rejected" as const }, from: "init" as const, at: run.createdAt }
+]
+
 const asMade = ({ _tag, run }: Enqueued) =>
-  _tag === "Existing"
+  _tag !== "Queued"
     ? []
     : [
         { run: { ...run, state: "init" as const }, from: null, at: run.createdAt },
@@ -132,7 +139,7 @@ const retry = (parts: Parts, id: RunId) =>
     const now = yield* parts.broker.now
     const [newId] = parts.ids.at(now, 1)
     const run = newRuns.again(old, newId!, now)
-    const [result] = yield* enqueue(parts, [run])
+    const [result] = yield* Effect.catchTag(enqueue(parts, [run], undefined), "QueueFull", Effect.die)
     return result!.run.id
   })
 

@@ -6,6 +6,7 @@ import type {
   IdempotencyConflict,
   InvalidOption,
   PayloadTooLarge,
+  QueueFull,
   RunNotFinished,
   RunNotFound
 } from "../TaskError.js"
@@ -15,11 +16,22 @@ import type { TaskState } from "../TaskState.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 
 /** Documented in `Task`. */
-export interface Idempotency {
-  readonly key: string
-  readonly hold?: "unfinished" | "forever" | Duration.DurationInput | undefined
-  readonly onConflict?: "return" | "reject" | undefined
-}
+export type Idempotency =
+  | {
+      readonly key: string
+      readonly hold?: "unfinished" | "forever" | Duration.DurationInput | undefined
+      readonly onConflict?: "return" | "reject" | "replace" | undefined
+    }
+  | {
+      readonly key: string
+      readonly debounce: Duration.DurationInput
+      readonly maxWait?: Duration.DurationInput | undefined
+    }
+  | {
+      readonly key: string
+      readonly throttle: Duration.DurationInput
+      readonly onConflict?: "return" | "reject" | undefined
+    }
 
 /** Documented in `Task`. */
 export interface QueueOptions {
@@ -30,6 +42,8 @@ export interface QueueOptions {
   readonly tags?: ReadonlyArray<string> | undefined
   readonly group?: string | undefined
   readonly idempotencyKey?: string | Idempotency | undefined
+  readonly maxQueued?: number | undefined
+  readonly expiresAt?: Date | number | undefined
 }
 
 /** Documented in `Task`. */
@@ -39,7 +53,13 @@ export interface ExecuteOptions {
 }
 
 /** Documented in `Task`. */
-export type QueueError = ParseResult.ParseError | PayloadTooLarge | IdempotencyConflict | InvalidOption | BackendError
+export type QueueError =
+  | ParseResult.ParseError
+  | PayloadTooLarge
+  | IdempotencyConflict
+  | QueueFull
+  | InvalidOption
+  | BackendError
 
 /** Documented in `Task`. */
 export type ExecuteError = ParseResult.ParseError | PayloadTooLarge | InvalidOption | BackendError

@@ -1,4 +1,5 @@
 import { Either, Option } from "effect"
+import { fullQueue } from "../Admission.js"
 import {
   type CancelResult,
   type Claimed,
@@ -7,44 +8,40 @@ import {
   type ClaimRequest,
   cancelled,
   crashed,
+  type Edit,
+  type EditResult,
   type Enqueued,
   type Extended,
   type Extension,
-  type ServedTask,
+  edited,
+  replaced,
   type Settled,
   type Settlement,
   settleUnder,
   written
 } from "../Broker.js"
-import type { ConsumerRecord, CountQuery, LogLine, RunQuery } from "../Store.js"
-import { IdempotencyConflict } from "../TaskError.js"
+import type { ConsumerRecord, CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
+import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
-import * as Heap from "./heap.js"
+import { Chooser } from "./memoryClaim.js"
+import { Controls } from "./memoryControls.js"
+import { Keys, keyOf } from "./memoryKeys.js"
 import { Running } from "./memoryRunning.js"
-import { type Entry, makeEntry, takeFirst, Waiting } from "./memoryWaiting.js"
+import { type Entry, makeEntry, Waiting } from "./memoryWaiting.js"
 import type { RunId } from "./run.js"
-
-/** An idempotency key: who holds it, and until when (`null` without end). */
-interface HeldKey {
-  readonly run: EncodedRun
-  readonly until: number | null
-}
-
-const keyOf = (run: EncodedRun): string => `${run.task}\u0000${run.idempotency?.key}`
 
 /** The state of the memory backend and its synchronous, hence atomic, operations. */
 export class Memory {
   readonly entries = new Map<RunId, Entry>()
   readonly waiting = new Waiting()
   readonly running = new Running()
-  readonly holds = new Map<string, number>()
-  readonly keys = new Map<string, HeldKey>()
-  readonly expiring = Heap.make<{ readonly run: EncodedRun; readonly until: number }>((a, b) => a.until < b.until)
+  readonly controls = new Controls()
+  readonly keys = new Keys()
   readonly history = new Map<RunId, EncodedRun>()
   readonly logs = new Map<RunId, Array<LogLine>>()
   readonly consumers = new Map<string, ConsumerRecord>()
-  readonly atLimit = new Set<string>()
+  private readonly chooser = new Chooser(this.waiting, this.running, this.controls)
 
   readonly keepEnded: number
 
@@ -58,39 +55,88 @@ export class Memory {
     this.waiting.add(entry)
   }
 
-  private holder(run: EncodedRun): EncodedRun | undefined {
-    const held = this.keys.get(keyOf(run))
-    return held === undefined || (held.until !== null && held.until <= run.createdAt)
-      ? undefined
-      : (this.entries.get(held.run.id)?.run ?? this.history.get(held.run.id) ?? held.run)
+  /** Takes an entry from where it waits. */
+  private leave(entry: Entry): void {
+    entry.isGone = true
+    this.waiting.left(entry.run)
   }
 
-  enqueue(runs: ReadonlyArray<EncodedRun>): Either.Either<ReadonlyArray<Enqueued>, IdempotencyConflict> {
+  /** Puts another record of a waiting run in its place. */
+  private change(entry: Entry, run: EncodedRun): void {
+    this.leave(entry)
+    this.wait(run)
+  }
+
+  enqueue(
+    runs: ReadonlyArray<EncodedRun>,
+    maxQueued: number | null
+  ): Either.Either<ReadonlyArray<Enqueued>, IdempotencyConflict | QueueFull> {
     const reserved = new Map<string, EncodedRun>()
+    const changes: Array<() => void> = []
     const results: Array<Enqueued> = []
     for (const run of runs) {
-      const holder = run.idempotency === null ? undefined : (reserved.get(keyOf(run)) ?? this.holder(run))
-      if (run.idempotency === null || holder === undefined) {
-        if (run.idempotency !== null) {
-          reserved.set(keyOf(run), run)
-        }
-        results.push({ _tag: "Queued", run })
-      } else if (run.idempotency.onConflict === "reject") {
-        const { key } = run.idempotency
-        return Either.left(new IdempotencyConflict({ task: run.task, key, heldBy: holder.id }))
-      } else {
-        results.push({ _tag: "Existing", run: holder })
+      const holder = run.idempotency === null ? undefined : (reserved.get(keyOf(run)) ?? this.holderOf(run))
+      const result = this.enqueued(run, holder)
+      if (Either.isLeft(result)) {
+        return Either.left(result.left)
+      }
+      results.push(result.right)
+      if (run.idempotency !== null && result.right._tag === "Queued") {
+        reserved.set(keyOf(run), run)
+        changes.push(() => this.keys.take(run))
+      } else if (result.right._tag === "Replaced") {
+        const { run: next } = result.right
+        reserved.set(keyOf(run), next)
+        changes.push(() => {
+          const entry = this.entries.get(next.id)
+          if (entry !== undefined) {
+            this.change(entry, next)
+          }
+        })
       }
     }
-    for (const result of results) {
-      if (result._tag === "Queued") {
-        this.wait(result.run)
-      }
+    const added = results.flatMap(({ _tag, run }) => (_tag === "Queued" ? [run] : []))
+    const full = maxQueued === null ? undefined : this.fullAfter(added, maxQueued)
+    if (full !== undefined) {
+      return Either.left(full)
     }
-    for (const [key, run] of reserved) {
-      this.keys.set(key, { run, until: null })
-    }
+    added.forEach((run) => this.wait(run))
+    changes.forEach((change) => change())
     return Either.right(results)
+  }
+
+  private holderOf(run: EncodedRun): EncodedRun | undefined {
+    const holder = this.keys.holder(run)
+    return holder === undefined ? undefined : (this.get(holder.id).pipe(Option.getOrUndefined) ?? holder)
+  }
+
+  private enqueued(run: EncodedRun, holder: EncodedRun | undefined): Either.Either<Enqueued, IdempotencyConflict> {
+    if (run.idempotency === null || holder === undefined) {
+      return Either.right({ _tag: "Queued", run })
+    }
+    const { key, onConflict } = run.idempotency
+    if (onConflict === "reject") {
+      return Either.left(new IdempotencyConflict({ task: run.task, key, heldBy: holder.id }))
+    }
+    if (onConflict === "return" || isFinal(holder.state)) {
+      return Either.right({ _tag: "Existing", run: holder })
+    }
+    return Either.right(
+      holder.state === "running" ? { _tag: "Queued", run } : { _tag: "Replaced", run: replaced(holder, run) }
+    )
+  }
+
+  /** The first queue in which more runs of a task would wait than are allowed. */
+  private fullAfter(added: ReadonlyArray<EncodedRun>, maxQueued: number): QueueFull | undefined {
+    const more = new Map<string, number>()
+    for (const { queue, task } of added) {
+      const place = `${task}\u0000${queue}`
+      more.set(place, (more.get(place) ?? 0) + 1)
+      if (this.waiting.sizeOf(task, queue) + more.get(place)! > maxQueued) {
+        return new QueueFull({ task, queue, maxQueued })
+      }
+    }
+    return undefined
   }
 
   private start(entry: Entry, request: ClaimRequest): EncodedRun {
@@ -99,6 +145,8 @@ export class Memory {
     const isTakenOver = state === "running"
     if (isTakenOver) {
       this.running.remove(entry)
+    } else {
+      this.waiting.left(entry.run)
     }
     entry.run = {
       ...entry.run,
@@ -116,75 +164,50 @@ export class Memory {
 
   private takeOver(request: ClaimRequest): Array<ClaimedRun> {
     const taken: Array<ClaimedRun> = []
-    for (const task of request.tasks) {
-      if (this.isHeld(task, request.now)) {
-        continue
-      }
-      for (const entry of this.running.expired(task.name, request.now)) {
-        if (taken.length < request.limit && request.queues.includes(entry.run.queue)) {
-          taken.push({ run: this.start(entry, request), previous: "running" })
+    let queues: ReadonlyArray<string> | undefined
+    for (const { name } of request.tasks) {
+      for (const entry of this.controls.isShut(name, request.now) ? [] : this.running.expired(name, request.now)) {
+        queues ??= this.controls.queues(request)
+        if (
+          taken.length < request.limit &&
+          queues.includes(entry.run.queue) &&
+          !this.controls.isHeld(name, entry.run.limitKeys, request.now)
+        ) {
+          taken.push({ run: this.start(entry, request), previous: "running", refusedFor: null })
         }
       }
     }
     return taken
   }
 
-  private isHeld(task: ServedTask, now: number): boolean {
-    return (this.holds.get(task.name) ?? now) > now
-  }
-
-  private free(task: ServedTask, now: number): number {
-    if (this.isHeld(task, now)) {
-      return 0
-    }
-    if (task.maxConcurrency === null) {
-      return Number.POSITIVE_INFINITY
-    }
-    const free = Math.max(0, task.maxConcurrency - this.running.sizeOf(task.name))
-    if (free === 0) {
-      this.atLimit.add(task.name)
-    }
-    return free
-  }
-
-  private takeDue(request: ClaimRequest, limit: number, taken: Array<ClaimedRun>): void {
-    const quotas = request.tasks.map((task) => ({ task: task.name, free: this.free(task, request.now) }))
-    const lanes = this.waiting.lanes(
-      request.queues,
-      quotas.filter(({ free }) => free > 0)
-    )
-    for (let i = 0; i < limit; i++) {
-      const next = takeFirst(lanes)
-      if (next === undefined) {
-        return
-      }
-      if (--next.quota.free === 0) {
-        this.atLimit.add(next.quota.task)
-      }
-      const { entry } = next
-      taken.push({ run: this.start(entry, request), previous: entry.wasScheduled ? "scheduled" : "queued" })
-    }
-  }
-
   claim(request: ClaimRequest): Claimed {
-    this.forgetKeys(request.now)
+    this.keys.forget(request.now)
     this.waiting.promoteDue(request.now)
     const runs = this.takeOver(request)
-    this.takeDue(request, request.limit - runs.length, runs)
-    return { runs, nextAt: this.nextAt(request) }
+    const { chosen, nextAt } = this.chooser.choose(request, request.limit - runs.length)
+    for (const { entry, refusedFor } of chosen) {
+      runs.push({
+        run: this.start(entry, request),
+        previous: entry.wasScheduled ? "scheduled" : "queued",
+        refusedFor
+      })
+    }
+    return { runs, nextAt: this.nextAt(request, nextAt), disabled: this.controls.disabled(request) }
   }
 
-  private nextAt(request: ClaimRequest): number | null {
-    let next = this.waiting.nextDue
+  private nextAt(request: ClaimRequest, admitted: number): number | null {
+    let next = Math.min(this.waiting.nextDue, admitted, this.controls.nextEnd(request))
     for (const { name } of request.tasks) {
-      const heldUntil = this.holds.get(name) ?? 0
-      next = Math.min(
-        next,
-        heldUntil > request.now ? heldUntil : Number.POSITIVE_INFINITY,
-        this.running.nextLeaseOfOthers(name, request.consumer, request.now)
-      )
+      next = Math.min(next, this.running.nextLeaseOfOthers(name, request.consumer, request.now))
     }
     return Number.isFinite(next) ? next : null
+  }
+
+  /** Whether the end of a run lets another one begin that a claim has left waiting. */
+  letsBegin(run: EncodedRun): boolean {
+    const { full } = this.chooser
+    const ofTask = full.delete(run.task)
+    return full.delete(fullQueue(run.queue)) || ofTask
   }
 
   private claimOf(ref: ClaimRef): Entry | undefined {
@@ -193,7 +216,7 @@ export class Memory {
   }
 
   settle(settlement: Settlement): Settled {
-    const { holdTaskUntil, logs } = settlement
+    const { hold, logs } = settlement
     const entry = this.claimOf(settlement.run)
     const answer = settleUnder(settlement, entry ?? null)
     const run = written(settlement, answer)
@@ -208,8 +231,8 @@ export class Memory {
     } else {
       this.wait(run)
     }
-    if (holdTaskUntil !== null) {
-      this.holds.set(run.task, Math.max(holdTaskUntil, this.holds.get(run.task) ?? 0))
+    if (hold !== null) {
+      this.controls.hold(run.task, hold)
     }
     return answer
   }
@@ -221,7 +244,7 @@ export class Memory {
       return
     }
     this.history.set(run.id, run)
-    this.freeKey(run)
+    this.keys.end(run)
     if (this.history.size > this.keepEnded) {
       this.forgetOldest()
     }
@@ -237,28 +260,15 @@ export class Memory {
     }
   }
 
-  private freeKey(run: EncodedRun): void {
-    if (run.idempotency === null || this.keys.get(keyOf(run))?.run.id !== run.id) {
-      return
-    }
-    if (run.state !== "success" || run.idempotency.holdMillis === 0) {
-      this.keys.delete(keyOf(run))
-    } else if (run.idempotency.holdMillis !== null) {
-      const until = run.endedAt! + run.idempotency.holdMillis
-      this.keys.set(keyOf(run), { run, until })
-      this.expiring.push({ run, until })
-    }
-  }
-
-  /** Keys whose time is over are forgotten, also those that nobody asks for again. */
-  private forgetKeys(now: number): void {
-    for (let first = this.expiring.peek(); first !== undefined && first.until <= now; first = this.expiring.peek()) {
-      this.expiring.pop()
-      const held = this.keys.get(keyOf(first.run))
-      if (held?.run.id === first.run.id && held.until === first.until) {
-        this.keys.delete(keyOf(first.run))
+  /** Removes ended runs; gives how many there were. */
+  remove(ids: ReadonlyArray<RunId>): number {
+    return ids.filter((id) => {
+      const isEnded = this.history.delete(id)
+      if (isEnded) {
+        this.logs.delete(id)
       }
-    }
+      return isEnded
+    }).length
   }
 
   extend({ claims, leaseUntil }: Extension): Extended {
@@ -289,10 +299,24 @@ export class Memory {
     }
     const previous = entry.run.state === "scheduled" ? "scheduled" : "queued"
     const run = cancelled(entry.run, reason, now)
-    entry.isGone = true
+    this.leave(entry)
     this.entries.delete(id)
     this.remember(run)
     return { _tag: "Cancelled", run, previous }
+  }
+
+  edit(id: RunId, edit: Edit): EditResult {
+    const entry = this.entries.get(id)
+    if (entry === undefined) {
+      return this.history.has(id) ? { _tag: "Ended" } : { _tag: "Unknown" }
+    }
+    if (entry.run.state === "running") {
+      return { _tag: "Running" }
+    }
+    const previous = entry.run.state === "scheduled" ? "scheduled" : "queued"
+    const run = edited(entry.run, edit)
+    this.change(entry, run)
+    return { _tag: "Edited", run, previous }
   }
 
   get(id: RunId): Option.Option<EncodedRun> {
@@ -309,6 +333,14 @@ export class Memory {
   runs(query: RunQuery): ReadonlyArray<EncodedRun> {
     const found = Array.from(this.all()).filter((run) => matches(query, run))
     return found.sort((a, b) => (a.id < b.id ? 1 : -1)).slice(0, query.limit)
+  }
+
+  count(filter: RunFilter): number {
+    let count = 0
+    for (const run of this.all()) {
+      count += matches({ ...filter, limit: 0 }, run) ? 1 : 0
+    }
+    return count
   }
 
   counts(query: CountQuery): { readonly [State in TaskState]?: number } {
@@ -349,4 +381,5 @@ const matches = (query: RunQuery, run: EncodedRun): boolean =>
   (query.rootId === undefined || query.rootId === run.rootId) &&
   (query.createdFrom === undefined || run.createdAt >= query.createdFrom) &&
   (query.createdTo === undefined || run.createdAt < query.createdTo) &&
+  (query.endedBefore === undefined || (run.endedAt !== null && run.endedAt < query.endedBefore)) &&
   (query.before === undefined || run.id < query.before)

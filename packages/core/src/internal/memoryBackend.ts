@@ -21,16 +21,16 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
     pollInterval: Duration.infinity,
     isRemote: false,
     now: Clock.currentTimeMillis,
-    enqueue: (runs) =>
+    enqueue: (runs, options) =>
       Effect.suspend(() => {
-        const results = memory.enqueue(runs)
+        const results = memory.enqueue(runs, options?.maxQueued ?? null)
         signal({ _tag: "Work" })
         return results
       }),
     exchange: ({ claim, settlements }) =>
       Effect.sync(() => {
         const settled = settlements.map((settlement) => memory.settle(settlement))
-        signalsAfter(settlements, settled, (task) => memory.atLimit.delete(task)).forEach(signal)
+        signalsAfter(settlements, settled, (run) => memory.letsBegin(run)).forEach(signal)
         return { settled, claimed: claim === null ? null : memory.claim(claim) }
       }),
     extend: (extension) => Effect.sync(() => memory.extend(extension)),
@@ -41,6 +41,18 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
         signalEnded(ids.filter((_, i) => results[i]!._tag === "Cancelled"))
         return results
       }),
+    edit: (edit) =>
+      Effect.sync(() => {
+        const results = edit.ids.map((id) => memory.edit(id, edit))
+        signal({ _tag: "Work" })
+        return results
+      }),
+    control: (changes) =>
+      Effect.sync(() => {
+        memory.controls.change(changes)
+        signal({ _tag: "Work" })
+      }),
+    controls: Effect.sync(() => memory.controls.all),
     atTransactionEnd: ({ committed }) => Effect.sync(committed),
     signals: PubSub.subscribe(signals)
   }
@@ -56,6 +68,8 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
       }),
     get: (ids) => Effect.sync(() => ids.map((id) => memory.get(id))),
     runs: (query) => Effect.sync(() => memory.runs(query)),
+    count: (filter) => Effect.sync(() => memory.count(filter)),
+    remove: (ids) => Effect.sync(() => memory.remove(ids)),
     counts: (query) => Effect.sync(() => memory.counts(query)),
     appendLogs: (lines) => Effect.sync(() => memory.appendLogs(lines)),
     logs: (id, { fromSeq, limit }) =>

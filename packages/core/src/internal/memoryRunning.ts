@@ -1,3 +1,4 @@
+import type { RunningCount } from "../Admission.js"
 import type { Entry } from "./memoryWaiting.js"
 import type { RunId } from "./run.js"
 
@@ -25,6 +26,26 @@ export class Running {
 
   sizeOf(task: string): number {
     return this.byTask.get(task)?.entries.size ?? 0
+  }
+
+  /** How many runs of a task are being performed, by their limit keys. */
+  countsOf(task: string): ReadonlyArray<RunningCount> {
+    const counts = new Map<string | null, number>()
+    for (const { run } of this.byTask.get(task)?.entries.values() ?? []) {
+      counts.set(run.limitKeys, (counts.get(run.limitKeys) ?? 0) + 1)
+    }
+    return Array.from(counts, ([limitKeys, runs]) => ({ task, limitKeys, runs }))
+  }
+
+  /** How many runs of a queue are being performed. */
+  sizeOfQueue(queue: string): number {
+    let size = 0
+    for (const { entries } of this.byTask.values()) {
+      for (const { run } of entries.values()) {
+        size += run.queue === queue ? 1 : 0
+      }
+    }
+    return size
   }
 
   add(entry: Entry): void {

@@ -23,20 +23,26 @@ export const makeEntry = (run: EncodedRun): Entry => ({
 
 const claimedSooner = (a: Entry, b: Entry): boolean => a.rank < b.rank || (a.rank === b.rank && a.run.id < b.run.id)
 
-/** How many more runs of a task may be taken; its lanes share it. */
-export interface Quota {
+/** The runs of a task that wait in a queue: those in a lane of their own group or keys, and the others in one. */
+export interface Place {
   readonly task: string
-  free: number
+  readonly queue: string
+  readonly plain: Heap.Heap<Entry>
+  /** In the order in which claims look at them. Empty ones are taken out when one does. */
+  readonly lanes: Map<string, SpecialLane>
+  /** How many runs wait, those that are not due yet included. */
+  size: number
 }
 
-/** A lane from which runs may be taken. */
-export interface Lane {
-  readonly quota: Quota
+/** The due runs with one group and one set of limit keys. */
+export interface SpecialLane {
+  readonly group: string | null
+  readonly limitKeys: string | null
   readonly entries: Heap.Heap<Entry>
 }
 
 /** The first entry that still stands for its run; others were left behind by a change of the run. */
-const head = (entries: Heap.Heap<Entry>, state: TaskState): Entry | undefined => {
+export const head = (entries: Heap.Heap<Entry>, state: TaskState = "queued"): Entry | undefined => {
   for (let entry = entries.peek(); entry !== undefined; entry = entries.peek()) {
     if (!entry.isGone && entry.run.state === state) {
       return entry
@@ -46,61 +52,59 @@ const head = (entries: Heap.Heap<Entry>, state: TaskState): Entry | undefined =>
   return undefined
 }
 
-/** Takes the first run of these lanes, in the order of claiming. */
-export const takeFirst = (lanes: ReadonlyArray<Lane>): { readonly entry: Entry; readonly quota: Quota } | undefined => {
-  let first: Entry | undefined
-  let from: Lane | undefined
-  for (const lane of lanes) {
-    const entry = lane.quota.free > 0 ? head(lane.entries, "queued") : undefined
-    if (entry !== undefined && (first === undefined || claimedSooner(entry, first))) {
-      first = entry
-      from = lane
-    }
-  }
-  if (first === undefined || from === undefined) {
-    return undefined
-  }
-  from.entries.pop()
-  return { entry: first, quota: from.quota }
-}
-
-/** The runs that wait: the due ones lane by lane, a lane being the queue of a task; the others by their due time. */
+/** The runs that wait: the due ones lane by lane, the others by their due time. */
 export class Waiting {
-  private readonly byTask = new Map<string, Map<string, Heap.Heap<Entry>>>()
+  private readonly byTask = new Map<string, Map<string, Place>>()
   private readonly scheduled = Heap.make<Entry>((a, b) => a.run.dueAt < b.run.dueAt)
 
   add(entry: Entry): void {
+    this.place(entry.run).size++
     const entries = entry.wasScheduled ? this.scheduled : this.lane(entry.run)
     entries.push(entry)
   }
 
-  private lane({ queue, task }: EncodedRun): Heap.Heap<Entry> {
+  /** Notes that the run of an entry waits no longer. Its entry is passed over where it still stands. */
+  left(run: EncodedRun): void {
+    this.place(run).size--
+  }
+
+  /** How many runs of the task wait in the queue. */
+  sizeOf(task: string, queue: string): number {
+    return this.byTask.get(task)?.get(queue)?.size ?? 0
+  }
+
+  private place({ queue, task }: EncodedRun): Place {
     let byQueue = this.byTask.get(task)
     if (byQueue === undefined) {
       byQueue = new Map()
       this.byTask.set(task, byQueue)
     }
-    let lane = byQueue.get(queue)
-    if (lane === undefined) {
-      lane = Heap.make(claimedSooner)
-      byQueue.set(queue, lane)
+    let place = byQueue.get(queue)
+    if (place === undefined) {
+      place = { task, queue, plain: Heap.make(claimedSooner), lanes: new Map(), size: 0 }
+      byQueue.set(queue, place)
     }
-    return lane
+    return place
   }
 
-  /** The lanes of these tasks in these queues. */
-  lanes(queues: ReadonlyArray<string>, quotas: ReadonlyArray<Quota>): ReadonlyArray<Lane> {
-    const lanes: Array<Lane> = []
-    for (const quota of quotas) {
-      const byQueue = this.byTask.get(quota.task)
-      for (const queue of byQueue === undefined ? [] : queues) {
-        const entries = byQueue?.get(queue)
-        if (entries !== undefined) {
-          lanes.push({ quota, entries })
-        }
-      }
+  private lane(run: EncodedRun): Heap.Heap<Entry> {
+    const { lanes, plain } = this.place(run)
+    const { group, limitKeys } = run
+    if (group === null && limitKeys === null) {
+      return plain
     }
-    return lanes
+    const name = JSON.stringify([group, limitKeys])
+    let lane = lanes.get(name)
+    if (lane === undefined) {
+      lane = { group, limitKeys, entries: Heap.make(claimedSooner) }
+      lanes.set(name, lane)
+    }
+    return lane.entries
+  }
+
+  /** Where the runs of this task wait in this queue. */
+  placeOf(task: string, queue: string): Place | undefined {
+    return this.byTask.get(task)?.get(queue)
   }
 
   /** Moves what has become due to its lanes. */
@@ -120,4 +124,33 @@ export class Waiting {
   get nextDue(): number {
     return head(this.scheduled, "scheduled")?.run.dueAt ?? Number.POSITIVE_INFINITY
   }
+}
+
+/**
+ * Some of a place's lanes, from the one on at which the claim before has stopped. They go to the end of the order: whoever
+ * has many of them looks at the others next.
+ */
+export const nextLanes = (place: Place, most: number): ReadonlyArray<SpecialLane> => {
+  const seen: Array<SpecialLane> = []
+  const names: Array<string> = []
+  for (const [name, lane] of place.lanes) {
+    if (seen.length === most) {
+      break
+    }
+    names.push(name)
+    if (head(lane.entries) !== undefined) {
+      seen.push(lane)
+    }
+  }
+  const isAll = names.length === place.lanes.size
+  for (const name of names) {
+    const lane = place.lanes.get(name)!
+    if (head(lane.entries) === undefined) {
+      place.lanes.delete(name)
+    } else if (!isAll) {
+      place.lanes.delete(name)
+      place.lanes.set(name, lane)
+    }
+  }
+  return seen
 }

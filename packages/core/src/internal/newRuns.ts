@@ -1,4 +1,4 @@
-import { type Context, Duration, Effect, Tracer } from "effect"
+import { type Context, Duration, Effect, Either, Tracer } from "effect"
 import type * as ParseResult from "effect/ParseResult"
 import { CurrentRun } from "../CurrentRun.js"
 import { InvalidOption, type PayloadTooLarge } from "../TaskError.js"
@@ -6,8 +6,9 @@ import { isTaskPriority, limit, toNumber } from "../TaskPriority.js"
 import type { EncodedIdempotency, Encoded as EncodedRun } from "../TaskRun.js"
 import * as codec from "./codec.js"
 import { type Definition, invalidOption, isName, nameRule } from "./definition.js"
-import type { QueueOptions } from "./managerTag.js"
+import type { Idempotency, QueueOptions } from "./managerTag.js"
 import type { RunId } from "./run.js"
+import * as taskLimits from "./taskLimits.js"
 import type { Uuid7 } from "./uuid7.js"
 
 /*
@@ -38,9 +39,19 @@ export const make = (
     const likeness = likenessOf(task, options, now, context)
     const toRuns = (texts: ReadonlyArray<string>) =>
       ids.at(now, texts.length).map((id, i) => run(likeness, id, texts[i]!))
-    return Effect.map(codec.all(texts), toRuns)
+    const runs = Effect.map(codec.all(texts), toRuns)
+    return task.limits.keys.length === 0
+      ? runs
+      : Effect.flatMap(runs, (runs) => Effect.forEach(runs, (run, i) => withLimitKeys(task, run, payloads[i])))
   })
 }
+
+/** The keys are made of a payload that its schema has let pass. */
+const withLimitKeys = (task: Definition, run: EncodedRun, payload: unknown): Effect.Effect<EncodedRun, InvalidOption> =>
+  Either.match(taskLimits.keysOf(task.limits, payload), {
+    onLeft: (bad) => new InvalidOption({ ...bad, option: `${bad.option} of task ${task.name}` }),
+    onRight: (limitKeys) => Effect.succeed({ ...run, limitKeys })
+  })
 
 /** What the runs of one request have in common. */
 interface Likeness {
@@ -51,6 +62,7 @@ interface Likeness {
   readonly dueAt: number
   readonly tags: ReadonlyArray<string>
   readonly group: string | null
+  readonly expiresAt: number | null
   readonly idempotency: EncodedIdempotency | null
   readonly parentId: RunId | null
   readonly rootId: RunId | null
@@ -73,7 +85,8 @@ const likenessOf = (
     dueAt: dueOf(options, now),
     tags: options.tags === undefined ? task.tags : Array.from(new Set([...task.tags, ...options.tags])),
     group: options.group ?? null,
-    idempotency: idempotencyOf(options),
+    expiresAt: options.expiresAt === undefined ? null : Number(options.expiresAt),
+    idempotency: idempotencyOf(options, now),
     parentId: parent?.id ?? null,
     rootId: parent?.rootId ?? null,
     traceparent: span === undefined ? null : traceparentOf(span)
@@ -104,6 +117,9 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
   logged: 0,
   tags: of.tags,
   group: of.group,
+  limitKeys: null,
+  expiresAt: of.expiresAt,
+  snoozes: 0,
   idempotency: of.idempotency,
   parentId: of.parentId,
   rootId: of.rootId,
@@ -116,31 +132,47 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
  * asks for the key is to get the first run, and who asks for this one has asked for a second.
  */
 export const again = (old: EncodedRun, id: string, now: number): EncodedRun => ({
-  ...run({ ...old, createdAt: now, dueAt: now }, id, old.payload),
+  ...run({ ...old, createdAt: now, dueAt: now, expiresAt: null }, id, old.payload),
+  limitKeys: old.limitKeys,
   idempotency: old.state === "success" ? null : old.idempotency,
   payloadVersion: old.payloadVersion,
   retryOf: old.id
 })
 
-const dueOf = ({ at, delay }: QueueOptions, now: number): number =>
-  delay !== undefined
-    ? now + Math.max(0, Math.ceil(Duration.toMillis(delay)))
-    : Math.max(now, at === undefined ? now : Number(at))
+const dueOf = ({ at, delay, idempotencyKey }: QueueOptions, now: number): number => {
+  const asked = delay !== undefined ? now + wholeMillis(delay) : Math.max(now, at === undefined ? now : Number(at))
+  return typeof idempotencyKey === "object" && "debounce" in idempotencyKey
+    ? Math.max(asked, now + wholeMillis(idempotencyKey.debounce))
+    : asked
+}
 
-const idempotencyOf = ({ idempotencyKey }: QueueOptions): EncodedIdempotency | null => {
+const wholeMillis = (duration: Duration.DurationInput): number => Math.max(0, Math.ceil(Duration.toMillis(duration)))
+
+const idempotencyOf = ({ idempotencyKey }: QueueOptions, now: number): EncodedIdempotency | null => {
   if (idempotencyKey === undefined) {
     return null
   }
-  const { hold, key, onConflict } =
-    typeof idempotencyKey === "string"
-      ? { key: idempotencyKey, hold: undefined, onConflict: undefined }
-      : idempotencyKey
-  return {
-    key,
-    holdMillis:
-      hold === undefined || hold === "unfinished" ? 0 : hold === "forever" ? null : Math.ceil(Duration.toMillis(hold)),
-    onConflict: onConflict ?? "return"
+  const held: EncodedIdempotency = {
+    key: typeof idempotencyKey === "string" ? idempotencyKey : idempotencyKey.key,
+    holdMillis: 0,
+    holdUntil: null,
+    onConflict: "return",
+    latestDueAt: null
   }
+  return typeof idempotencyKey === "string" ? held : { ...held, ...policyOf(idempotencyKey, now) }
+}
+
+const policyOf = (idempotency: Idempotency, now: number): Partial<EncodedIdempotency> => {
+  if ("debounce" in idempotency) {
+    const { maxWait } = idempotency
+    return { onConflict: "debounce", latestDueAt: maxWait === undefined ? null : now + wholeMillis(maxWait) }
+  }
+  const { onConflict = "return" } = idempotency
+  if ("throttle" in idempotency) {
+    return { onConflict, holdUntil: now + wholeMillis(idempotency.throttle) }
+  }
+  const { hold = "unfinished" } = idempotency
+  return { onConflict, holdMillis: hold === "unfinished" ? 0 : hold === "forever" ? null : wholeMillis(hold) }
 }
 
 /** A span as a W3C trace context (https://www.w3.org/TR/trace-context/). */
@@ -153,7 +185,7 @@ const invalidOf = (
   payloads: ReadonlyArray<unknown>,
   options: QueueOptions
 ): InvalidOption | undefined => {
-  const { at, delay, idempotencyKey, priority } = options
+  const { at, delay, expiresAt, idempotencyKey, maxQueued, priority } = options
   const key = typeof idempotencyKey === "string" ? idempotencyKey : idempotencyKey?.key
   const badName = badNameOf(options, key)
   if (badName !== undefined) {
@@ -168,6 +200,12 @@ const invalidOf = (
   }
   if (delay !== undefined && !Duration.isFinite(Duration.decode(delay))) {
     return new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
+  }
+  if (expiresAt !== undefined && !Number.isFinite(Number(expiresAt))) {
+    return new InvalidOption({ option: "expiresAt", value: expiresAt, expected: "a valid date" })
+  }
+  if (maxQueued !== undefined && !(Number.isSafeInteger(maxQueued) && maxQueued >= 1)) {
+    return new InvalidOption({ option: "maxQueued", value: maxQueued, expected: "an integer, 1 or more" })
   }
   return key !== undefined && payloads.length > 1
     ? new InvalidOption({ option: "idempotencyKey", value: key, expected: "left out where several runs are queued" })

@@ -5,6 +5,7 @@ import {
   InvalidOption,
   PayloadInvalid,
   PayloadTooLarge,
+  QueueFull,
   ResultInvalid,
   type RunError,
   TaskAborted,
@@ -58,6 +59,7 @@ const isQueueError = (failure: unknown): boolean =>
   failure instanceof IdempotencyConflict ||
   failure instanceof InvalidOption ||
   failure instanceof PayloadTooLarge ||
+  failure instanceof QueueFull ||
   ParseResult.isParseError(failure)
 
 const ofDefect = (defect: unknown, rendered: string): Outcome =>

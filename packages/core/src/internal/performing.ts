@@ -16,7 +16,13 @@ import * as settling from "./settling.js"
  */
 
 /** Holds a claimed run until there is a place for it. */
-export const hold = (state: State, { previous, run }: ClaimedRun, { leaseUntil, now }: ClaimRequest): void => {
+export const hold = (
+  state: State,
+  claimed: ClaimedRun,
+  { leaseUntil, now }: ClaimRequest,
+  isDisabled: boolean
+): void => {
+  const { previous, run } = claimed
   const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
     state.bus.publishLine(line)
     state.unsaved.unsafeOpen()
@@ -26,6 +32,7 @@ export const hold = (state: State, { previous, run }: ClaimedRun, { leaseUntil, 
     entry: entryOf(state, run),
     log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
     previous,
+    refusal: refusalOf(claimed, now, isDisabled),
     claimedAt: now,
     stage: "waiting",
     isBegun: false,
@@ -42,6 +49,18 @@ export const hold = (state: State, { previous, run }: ClaimedRun, { leaseUntil, 
   state.busy.unsafeOpen()
 }
 
+const refusalOf = ({ refusedFor, run }: ClaimedRun, now: number, isDisabled: boolean): settlement.Refusal | null => {
+  if (refusedFor !== null) {
+    return { _tag: "RateLimited", retryAfterMillis: refusedFor }
+  }
+  if (isDisabled) {
+    return { _tag: "Aborted", reason: "its task is disabled" }
+  }
+  return run.expiresAt !== null && run.expiresAt <= now
+    ? { _tag: "Aborted", reason: "it had expired before it was begun" }
+    : null
+}
+
 /** Fills the free places with what waits for one. An attempt that ends at once frees its place for the next. */
 export const fillPlaces = (state: State): void => {
   if (state.isFilling || state.stopping) {
@@ -54,7 +73,11 @@ export const fillPlaces = (state: State): void => {
       if (next === undefined) {
         return
       }
-      begin(state, next)
+      if (next.refusal === null) {
+        begin(state, next)
+      } else {
+        refuse(state, next, next.refusal)
+      }
     }
   } finally {
     // whatever befalls one run, the places are open to the others
@@ -81,8 +104,16 @@ const begin = (state: State, inFlight: InFlight): void => {
 /** Gives back what still waits for a place: none of its attempts has begun. */
 export const giveBackWaiting = (state: State, now: number): void => {
   for (const inFlight of state.waiting.splice(0)) {
-    settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), holdTaskUntil: null }, now)
+    settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), hold: null }, now)
   }
+}
+
+/** Ends a run without an attempt. */
+const refuse = (state: State, inFlight: InFlight, refusal: settlement.Refusal): void => {
+  state.inFlights.begin(inFlight)
+  publishStart(state, inFlight)
+  const now = inFlight.claimedAt
+  settling.handIn(state, inFlight, { run: settlement.refused(inFlight.run, refusal, now), hold: null }, now)
 }
 
 const liveClock = Clock.make()
@@ -204,11 +235,11 @@ const decide = (
   return Effect.succeed(
     stop._tag === "Cancel"
       ? cancelled(run, stop.reason, now)
-      : { run: settlement.afterShutdown(definition, run, now), holdTaskUntil: null }
+      : { run: settlement.afterShutdown(definition, run, now), hold: null }
   )
 }
 
 const cancelled = (run: EncodedRun, reason: string, now: number): settlement.Decision => ({
   run: settlement.afterCancel(run, reason, now),
-  holdTaskUntil: null
+  hold: null
 })

@@ -53,6 +53,8 @@ export class TaskRun extends Schema.Class<TaskRun>("@effect-tasks/core/TaskRun")
   endedAt: Schema.NullOr(Schema.Number),
   attempt: Schema.Number,
   crashes: Schema.Number,
+  snoozes: Schema.Number,
+  expiresAt: Schema.NullOr(Schema.Number),
   consumer: Schema.NullOr(Schema.String),
   attempts: Schema.Array(Attempt),
   outcome: Schema.NullOr(Outcome),

@@ -1,4 +1,5 @@
 import { Effect, Option } from "effect"
+import type { Hold } from "../Broker.js"
 import * as RetryPolicy from "../RetryPolicy.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Final } from "../TaskState.js"
@@ -12,10 +13,10 @@ import type { Attempt, Outcome } from "./run.js"
  * What follows from the end of an attempt: the next record of the run. Pure, but for the draws of a jittered schedule.
  */
 
-/** The next record, and until when the task as a whole is held back. */
+/** The next record, and for how long the task, or its runs with the same keys, are held back. */
 export interface Decision {
   readonly run: EncodedRun
-  readonly holdTaskUntil: number | null
+  readonly hold: Hold | null
 }
 
 /** The ledger keeps so many of its first and of its last attempts. */
@@ -61,9 +62,13 @@ const waitUntil = (run: EncodedRun, dueAt: number, now: number): EncodedRun => (
   leaseUntil: null
 })
 
-const heldFor = (run: EncodedRun, millis: number, now: number, holdTask: boolean): Decision => {
-  const until = Math.ceil(now + millis)
-  return { run: waitUntil(run, until, now), holdTaskUntil: holdTask ? until : null }
+const putOff = (run: EncodedRun, millis: number, now: number): EncodedRun =>
+  waitUntil({ ...run, snoozes: run.snoozes + 1 }, Math.ceil(now + millis), now)
+
+/** Whatever the task calls asked for a rest: where it has keyed limits, for the runs with the same keys. */
+const rateLimited = (run: EncodedRun, millis: number, now: number): Decision => {
+  const next = putOff(run, millis, now)
+  return { run: next, hold: { until: next.dueAt, limitKeys: run.limitKeys } }
 }
 
 /** What follows from an attempt that nobody stopped. */
@@ -75,9 +80,9 @@ export const afterAttempt = (
 ): Effect.Effect<Decision> => {
   switch (end_._tag) {
     case "Snooze":
-      return Effect.succeed(heldFor(run, end_.millis, now, false))
+      return Effect.succeed(asDecision(putOff(run, end_.millis, now)))
     case "RateLimit":
-      return Effect.succeed(heldFor(run, end_.millis, now, true))
+      return Effect.succeed(rateLimited(run, end_.millis, now))
     case "Outcome":
       return Effect.map(afterOutcome(task, run, end_.outcome, now), asDecision)
     case "Interrupted":
@@ -87,7 +92,7 @@ export const afterAttempt = (
   }
 }
 
-const asDecision = (run: EncodedRun): Decision => ({ run, holdTaskUntil: null })
+const asDecision = (run: EncodedRun): Decision => ({ run, hold: null })
 
 const afterOutcome = (task: Definition, run: EncodedRun, outcome: Outcome, now: number): Effect.Effect<EncodedRun> => {
   switch (outcome._tag) {
@@ -130,6 +135,15 @@ const failedAttempts = (
     ({ attempt, failure }) =>
       Effect.map(failure, (failure) => ({ number: attempt.number, endedAt: attempt.endedAt, failure }))
   )
+
+/** A run that ends as soon as it is claimed: no attempt is made. */
+export const refused = (run: EncodedRun, outcome: Refusal, now: number): EncodedRun => ({
+  ...end(run, outcome._tag === "Aborted" ? "aborted" : "rate_limited", now, outcome),
+  ledger: run.ledger
+})
+
+/** Why a run is not performed at all. */
+export type Refusal = Extract<Outcome, { readonly _tag: "Aborted" | "RateLimited" }>
 
 /** A run that was stopped before its end, for good. */
 export const interrupted = (run: EncodedRun, reason: string, now: number): EncodedRun =>

@@ -13,7 +13,7 @@ import type { Decision } from "./settlement.js"
  */
 
 /** What is to be written of a decision: with the log lines and the progress that are not stored yet. */
-export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decision, now: number): Settlement => {
+export const toSettlement = (inFlight: InFlight, { hold, run }: Decision, now: number): Settlement => {
   const { log, progress } = inFlight
   const logs = log.takeAll()
   const { logged } = log
@@ -21,7 +21,7 @@ export const toSettlement = (inFlight: InFlight, { holdTaskUntil, run }: Decisio
     run: logged === run.logged && progress === null ? run : { ...run, logged, progress: progress ?? run.progress },
     logs,
     now,
-    holdTaskUntil
+    hold
   }
 }
 
@@ -105,6 +105,8 @@ export const loseSight = (state: State, inFlight: InFlight, now: number): void =
 
 const letGo = (state: State, inFlight: InFlight): void => {
   state.inFlights.remove(inFlight)
+  // the broker does not know that this consumer has room for another run of the task now
+  state.hungry ||= inFlight.entry.definition.limits.perConsumer !== null
   if (state.inFlights.size === 0) {
     state.busy.unsafeClose()
   }

@@ -1,3 +1,4 @@
+import type { Kind } from "@effect-tasks/core/Admission"
 import { rank } from "@effect-tasks/core/TaskPriority"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import type { TaskState } from "@effect-tasks/core/TaskState"
@@ -21,9 +22,14 @@ export const runColumnNames = [
   "lease_until",
   "logged",
   "group_id",
+  "limit_keys",
+  "expires_at",
+  "snoozes",
   "key",
   "key_hold",
+  "key_until",
   "key_conflict",
+  "key_latest",
   "parent_id",
   "root_id",
   "retry_of",
@@ -56,9 +62,14 @@ export type RunRow = readonly [
   leaseUntil: number | null,
   logged: number,
   group: string | null,
+  limitKeys: string | null,
+  expiresAt: number | null,
+  snoozes: number,
   key: string | null,
   keyHold: number | null,
-  keyConflict: "return" | "reject" | null,
+  keyUntil: number | null,
+  keyConflict: TaskRun.EncodedIdempotency["onConflict"] | null,
+  keyLatest: number | null,
   parentId: TaskRun.RunId | null,
   rootId: TaskRun.RunId | null,
   retryOf: TaskRun.RunId | null,
@@ -91,9 +102,14 @@ export const toRun = ([
   leaseUntil,
   logged,
   group,
+  limitKeys,
+  expiresAt,
+  snoozes,
   key,
   keyHold,
+  keyUntil,
   keyConflict,
+  keyLatest,
   parentId,
   rootId,
   retryOf,
@@ -126,7 +142,19 @@ export const toRun = ([
   logged,
   tags: tags === "[]" ? noTags : JSON.parse(tags),
   group,
-  idempotency: key === null ? null : { key, holdMillis: keyHold, onConflict: keyConflict ?? "return" },
+  limitKeys,
+  expiresAt,
+  snoozes,
+  idempotency:
+    key === null
+      ? null
+      : {
+          key,
+          holdMillis: keyHold,
+          holdUntil: keyUntil,
+          onConflict: keyConflict ?? "return",
+          latestDueAt: keyLatest
+        },
   parentId,
   rootId,
   retryOf,
@@ -151,9 +179,14 @@ export const runValues = (run: TaskRun.Encoded): ReadonlyArray<unknown> => [
   run.leaseUntil,
   run.logged,
   run.group,
+  run.limitKeys,
+  run.expiresAt,
+  run.snoozes,
   run.idempotency === null ? null : run.idempotency.key,
   run.idempotency === null ? null : run.idempotency.holdMillis,
+  run.idempotency === null ? null : run.idempotency.holdUntil,
   run.idempotency === null ? null : run.idempotency.onConflict,
+  run.idempotency === null ? null : run.idempotency.latestDueAt,
   run.parentId,
   run.rootId,
   run.retryOf,
@@ -165,14 +198,30 @@ export const runValues = (run: TaskRun.Encoded): ReadonlyArray<unknown> => [
   run.payload
 ]
 
-/** The name of a lane: the queue of a task. The separator is a control character, which no name contains. */
+/** The name of a plain lane: the queue of a task. The separator is a control character, which no name contains. */
 export const laneOf = (queue: string, task: string): string => `${queue}\u001f${task}`
+
+/**
+ * The lane of a run: those with a group, or with keys of a limit, have one of their own. Its name begins with that of the plain
+ * one and a separator, so all lanes of a task in a queue are a range.
+ */
+export const laneOfRun = ({ group, limitKeys, queue, task }: TaskRun.Encoded): string =>
+  group === null && limitKeys === null
+    ? laneOf(queue, task)
+    : `${laneOf(queue, task)}\u001f${JSON.stringify([group, limitKeys])}`
+
+/** What the runs of a lane have in common, by its name. */
+export const kindOf = (lane: string): Kind => {
+  const [queue = "", task = "", special] = lane.split("\u001f")
+  const [group, limitKeys] = special === undefined ? [null, null] : JSON.parse(special)
+  return { queue, task, group, limitKeys }
+}
 
 /** The columns of `queueValues`: those that order and choose, then those of the run. */
 export const queueColumnNames = ["lane", "rank", "was_scheduled", ...runColumnNames]
 
 export const queueValues = (run: TaskRun.Encoded): ReadonlyArray<unknown> => [
-  laneOf(run.queue, run.task),
+  laneOfRun(run),
   rank(run.dueAt, run.priority),
   run.state === "scheduled" ? 1 : 0,
   ...runValues(run)
