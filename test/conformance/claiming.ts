@@ -34,7 +34,7 @@ export const claiming: Family = (rule) => {
         leaseUntil: 30_007,
         startedAt: 7
       }
-      assert.deepStrictEqual(runs, [{ run: expected, previous: "queued" }])
+      assert.deepStrictEqual(runs, [{ run: expected, previous: "queued", refusedFor: null }])
       assert.deepStrictEqual(yield* stored(run.id), expected)
     })
   )
@@ -171,7 +171,7 @@ export const claiming: Family = (rule) => {
         { number: 1, consumer: "A", startedAt: 10, endedAt, outcome: { _tag: "Crashed" } }
       ])
       const expected = { ...first, fence: 2, crashes: 1, consumer: "B", leaseUntil: 99_000, startedAt: endedAt, ledger }
-      assert.deepStrictEqual(runs, [{ run: expected, previous: "running" }])
+      assert.deepStrictEqual(runs, [{ run: expected, previous: "running", refusedFor: null }])
       assert.deepStrictEqual(yield* stored(first.id), expected)
     })
   )

@@ -80,7 +80,7 @@ export const exchanging: Family = (rule) => {
     Effect.gen(function* () {
       const run = yield* enqueueAndClaim()
       yield* enqueue({})
-      const held = { ...settlement(waiting(run, 900, 5), 5), holdTaskUntil: 900 }
+      const held = { ...settlement(waiting(run, 900, 5), 5), hold: { until: 900, limitKeys: null } }
       const exchanged = yield* exchange([held])
       assert.deepStrictEqual(exchanged.claimed, { runs: [], nextAt: 900, disabled: [] })
     })

@@ -64,7 +64,7 @@ export const settling: Family = (rule) => {
       const stale = yield* enqueueAndClaim(keyed("k"))
       const { runs } = yield* claim({ consumer: "B", now: lease })
       const current = runs[0]!.run
-      const late = { logs: [line(stale.id, 0)], now: lease + 1, holdTaskUntil: 1e9 }
+      const late = { logs: [line(stale.id, 0)], now: lease + 1, hold: { until: 1e9, limitKeys: null } }
       const other = yield* enqueueOne({ createdAt: lease })
       assert.deepStrictEqual(yield* settleAll([{ ...late, run: ended(stale, "failure", lease + 1) }]), ["Lost"])
       assert.deepStrictEqual(yield* settleAll([{ ...late, run: waiting(stale, 0, lease + 1) }]), ["Lost"])
