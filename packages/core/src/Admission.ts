@@ -289,9 +289,9 @@ export class Turns {
     return this.byGroup.get(`${queue}${separator}${group ?? ""}`) ?? 0
   }
 
-  /** Notes a turn of the group. Turns within a millisecond keep their order. */
+  /** Notes a turn of the group. Turns within a millisecond keep their order, and come after whoever is due in it. */
   served({ group, queue }: Kind, now: number): void {
-    this.latest = Math.max(now, this.latest + 0.001)
+    this.latest = Math.max(now, this.latest) + 0.001
     const name = `${queue}${separator}${group ?? ""}`
     this.byGroup.delete(name)
     this.byGroup.set(name, this.latest)
