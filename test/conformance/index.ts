@@ -24,9 +24,11 @@ import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { operating } from "./operating.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
 import { queueing } from "./queueing.js"
+import { rateLimiting } from "./rateLimiting.js"
 import { rates } from "./rates.js"
 import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
@@ -56,6 +58,8 @@ const families: Record<string, Family> = {
   retrying,
   delivery,
   limits,
+  "rate limiting": rateLimiting,
+  operating,
   cancellation,
   waiting,
   "in place": inPlace,

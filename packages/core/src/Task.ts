@@ -18,7 +18,7 @@ import {
   TaskManager
 } from "./internal/managerTag.js"
 import * as taskLimits from "./internal/taskLimits.js"
-import * as Limit from "./Limit.js"
+import type * as Limit from "./Limit.js"
 import type { BackendError, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
@@ -288,7 +288,7 @@ export const make = <
 ): Task<Name, PayloadSchema<Payload>, Success, Error> => {
   const payload = options?.payload ?? Schema.Void
   const key = `@effect-tasks/core/Task/Handler/${name}`
-  const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit === undefined ? [] : Limit.list(options.limit)
+  const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit?.limits ?? []
   const self: Task<Name, PayloadSchema<Payload>, Success, Error> = {
     name,
     key,
