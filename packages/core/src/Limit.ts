@@ -233,7 +233,7 @@ export interface EncodedConcurrency {
 }
 
 /**
- * Times are milliseconds. A rate that refuses ends what it does not let pass.
+ * Times are whole milliseconds. A rate that refuses ends what it does not let pass.
  *
  * @since 0.1.0
  * @category encoded
@@ -256,8 +256,10 @@ export type EncodedRate =
     }
 
 /**
- * What has passed a rate. From `until` on (epoch milliseconds, with a fraction) it is as if nothing had. `used` is how many
- * have passed in the window that ends then.
+ * What has passed a rate, in whole numbers. Well after `until` (epoch milliseconds) it is as if nothing had.
+ *
+ * Of a fixed window `until` is the end, and `used` how many have passed in it. Of a token bucket, the bucket is full again
+ * `used / limit` milliseconds after `until`.
  *
  * @since 0.1.0
  * @category rates
@@ -275,8 +277,9 @@ export interface RateState {
  */
 export const unused: RateState = { until: 0, used: 0 }
 
-/** Sums of fractions may be a little off. */
-const tolerance = 1e-6
+/** What is missing in a bucket, in parts of which each token has as many as there are milliseconds in `every`. */
+const missing = ({ limit }: { readonly limit: number }, { until, used }: RateState, now: number): number =>
+  Math.max(0, (until - now) * limit + used)
 
 /**
  * How many more may pass a rate now.
@@ -288,22 +291,17 @@ export const free = (rate: EncodedRate, state: RateState, now: number): number =
   if (rate._tag === "FixedWindow") {
     return state.until > now ? Math.max(0, rate.limit - state.used) : rate.limit
   }
-  const interval = rate.everyMillis / rate.limit
-  return Math.max(0, Math.floor(rate.burst - Math.max(0, state.until - now) / interval + tolerance))
+  return Math.max(0, Math.floor(rate.burst - missing(rate, state, now) / rate.everyMillis))
 }
 
 /**
- * When the next one may pass a rate, in whole epoch milliseconds, if none may pass now.
+ * When the next one may pass a rate, in epoch milliseconds, if none may pass now.
  *
  * @since 0.1.0
  * @category rates
  */
-export const freeAt = (rate: EncodedRate, state: RateState): number =>
-  Math.ceil(
-    rate._tag === "FixedWindow"
-      ? state.until
-      : state.until - (rate.burst - 1) * (rate.everyMillis / rate.limit) - tolerance
-  )
+export const freeAt = (rate: EncodedRate, { until, used }: RateState): number =>
+  rate._tag === "FixedWindow" ? until : until + Math.ceil((used - (rate.burst - 1) * rate.everyMillis) / rate.limit)
 
 /**
  * The state of a rate after one has passed.
@@ -317,5 +315,6 @@ export const passed = (rate: EncodedRate, state: RateState, now: number): RateSt
       ? { until: state.until, used: state.used + 1 }
       : { until: (Math.floor(now / rate.windowMillis) + 1) * rate.windowMillis, used: 1 }
   }
-  return { until: Math.max(state.until, now) + rate.everyMillis / rate.limit, used: 0 }
+  const parts = missing(rate, state, now) + rate.everyMillis
+  return { until: now + Math.floor(parts / rate.limit), used: parts % rate.limit }
 }
