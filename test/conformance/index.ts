@@ -26,6 +26,7 @@ import { queueing } from "./queueing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -43,6 +44,7 @@ const families: Record<string, Family> = {
   exits,
   retrying,
   delivery,
+  versions,
   limits,
   cancellation,
   waiting,

@@ -17,6 +17,8 @@ import {
   type QueueOptions,
   TaskManager
 } from "./internal/managerTag.js"
+import type { CompleteUpcasts, Upcasts } from "./internal/versions.js"
+import * as versions from "./internal/versions.js"
 import type { BackendError, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
@@ -53,6 +55,9 @@ export interface Any extends definition.Definition {}
  *
  * - `description`: what it does, for people
  * - `payload`: the fields, or the schema, of what goes in. Default: nothing
+ * - `version`: the version of the payload's encoded form, a literal integer. Default: 1
+ * - `upcasts`: for each older version, the function that makes the next version's encoded payload of its own (see
+ *   `Upcasts`). Default: none, which only version 1 allows
  * - `success`: the schema of what comes out. Default: nothing
  * - `error`: the schema of the errors that the handler may fail with. Default: none
  * - `retry`: whether and when a failed run is tried again (see `RetryPolicy`). Default: never
@@ -71,6 +76,8 @@ export interface Any extends definition.Definition {}
 export interface Options<Payload, Success extends Schema.Schema.All, Error extends Schema.Schema.All> {
   readonly description?: string | undefined
   readonly payload?: Payload | undefined
+  readonly version?: number | undefined
+  readonly upcasts?: Upcasts | undefined
   readonly success?: Success | undefined
   readonly error?: Error | undefined
   readonly retry?: Schedule.Schedule<unknown, Failure<Schema.Schema.Type<Error>>> | undefined
@@ -133,6 +140,29 @@ export type {
    */
   QueueOptions
 } from "./internal/managerTag.js"
+export type {
+  /**
+   * Makes the encoded payload of version n + 1 of the encoded payload of version n. A pure function: it is called each time
+   * that an old run is performed. What it throws ends the run as `PayloadInvalid`; nothing is lost, the payload is stored as
+   * it was queued, and the run can be repeated once the upcast is put right.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Upcast,
+  /**
+   * The upcasts of a task of version n: those from the versions 1 to n - 1, all of them. A run is stored with the payload
+   * and the version that it was queued with; when it is performed, the payload goes through the upcasts from its version on,
+   * and then through the schema.
+   *
+   * While a new version is rolled out, consumers of the old one meet runs of the new one. They put such a run off by 10
+   * seconds, log a warning, and burn no attempt.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Upcasts
+} from "./internal/versions.js"
 
 /**
  * A task, and the ways to use it. The accessors need a `TaskManager`.
@@ -269,14 +299,19 @@ export const make = <
   const Name extends string,
   Payload extends Schema.Struct.Fields | Schema.Schema.All = typeof Schema.Void,
   Success extends Schema.Schema.All = typeof Schema.Void,
-  Error extends Schema.Schema.All = typeof Schema.Never
+  Error extends Schema.Schema.All = typeof Schema.Never,
+  Version extends number = 1,
+  From extends number = never
 >(
   name: Name,
   options?: Options<
     Payload & NeedsNoServices<PayloadSchema<Payload>>,
     Success & NeedsNoServices<Success>,
     Error & NeedsNoServices<Error>
-  >
+  > & {
+    readonly version?: Version | undefined
+    readonly upcasts?: { readonly [V in From]: versions.Upcast } | undefined
+  } & CompleteUpcasts<Version, From>
 ): Task<Name, PayloadSchema<Payload>, Success, Error> => {
   const payload = options?.payload ?? Schema.Void
   const key = `@effect-tasks/core/Task/Handler/${name}`
@@ -284,6 +319,8 @@ export const make = <
     name,
     key,
     description: options?.description,
+    version: options?.version ?? 1,
+    upcasts: options?.upcasts,
     payloadSchema: toSchema(payload) as PayloadSchema<Payload>,
     successSchema: (options?.success ?? Schema.Void) as Success,
     errorSchema: (options?.error ?? Schema.Never) as Error,
@@ -314,3 +351,31 @@ export const make = <
   }
   return self
 }
+
+/**
+ * An upcast from a version whose payload had this schema, or these fields: its function takes the old payload decoded. What
+ * it gives is the next version's payload in its encoded form (a date as text, say).
+ *
+ * @example
+ * ```ts
+ * import { Task } from "@effect-tasks/core"
+ * import { Schema } from "effect"
+ *
+ * const Welcome = Task.make("Welcome", {
+ *   version: 3,
+ *   payload: { to: Schema.String, language: Schema.String, copies: Schema.Number },
+ *   upcasts: {
+ *     1: Task.upcast({ email: Schema.String }, ({ email }) => ({ to: email, language: "en" })),
+ *     2: (payload) => ({ ...(payload as object), copies: 1 })
+ *   }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const upcast = <Old extends Schema.Struct.Fields | Schema.Schema.All>(
+  payload: Old & NeedsNoServices<PayloadSchema<Old>>,
+  f: (payload: Schema.Schema.Type<PayloadSchema<Old>>) => unknown
+): versions.Upcast =>
+  versions.upcast(toSchema(payload) as Schema.Schema<Schema.Schema.Type<PayloadSchema<Old>>, unknown>, f)

@@ -1,9 +1,10 @@
 import type { Context, Duration, Effect, Schedule, Schema } from "effect"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
+import * as versions from "./versions.js"
 
 /** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
-export interface Definition {
+export interface Definition extends versions.Versioned {
   readonly name: string
   /** The key of the handler's service. */
   readonly key: string
@@ -33,12 +34,19 @@ export const invalidOption = (definition: Definition): InvalidOption | undefined
       definition.maxConcurrency,
       definition.maxConcurrency === undefined || isCount(definition.maxConcurrency, 1),
       "an integer, 1 or more"
-    ]
+    ],
+    ["version", definition.version, isCount(definition.version, 1), "an integer, 1 or more"],
+    ...upcastsCheck(definition)
   ]
   const failed = checks.find(([, , fits]) => !fits)
   return failed === undefined
     ? undefined
     : new InvalidOption({ option: `${failed[0]} of task ${definition.name}`, value: failed[1], expected: failed[3] })
+}
+
+const upcastsCheck = (definition: Definition): ReadonlyArray<readonly [string, unknown, boolean, string]> => {
+  const problem = versions.problemOf(definition)
+  return problem === undefined ? [] : [["upcasts", Object.keys(definition.upcasts ?? {}), false, problem]]
 }
 
 export const nameRule = "1 to 200 characters, none of them a control character"

@@ -45,6 +45,7 @@ export const make = (
 /** What the runs of one request have in common. */
 interface Likeness {
   readonly task: string
+  readonly payloadVersion: number
   readonly queue: string
   readonly priority: number
   readonly createdAt: number
@@ -67,6 +68,7 @@ const likenessOf = (
   const span: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
   return {
     task: task.name,
+    payloadVersion: task.version,
     queue: options.queue ?? task.queueName,
     priority: options.priority === undefined ? task.priority : toNumber(options.priority),
     createdAt: now,
@@ -88,7 +90,7 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
   state: of.dueAt > of.createdAt ? "scheduled" : "queued",
   priority: of.priority,
   payload,
-  payloadVersion: 1,
+  payloadVersion: of.payloadVersion,
   createdAt: of.createdAt,
   dueAt: of.dueAt,
   startedAt: null,
@@ -118,7 +120,6 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
 export const again = (old: EncodedRun, id: string, now: number): EncodedRun => ({
   ...run({ ...old, createdAt: now, dueAt: now }, id, old.payload),
   idempotency: old.state === "success" ? null : old.idempotency,
-  payloadVersion: old.payloadVersion,
   retryOf: old.id
 })
 
