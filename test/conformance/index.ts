@@ -4,6 +4,7 @@
  */
 
 import { describe } from "@effect/vitest"
+import { batches } from "./batches.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
@@ -45,6 +46,7 @@ const families: Record<string, Family> = {
   retrying,
   delivery,
   versions,
+  batches,
   limits,
   cancellation,
   waiting,
