@@ -22,8 +22,22 @@ export interface Definition extends versions.Versioned {
   readonly requeueOnInterrupt: boolean
 }
 
+/** Definitions that were found to be in order: they are asked about with each request. */
+const valid = new WeakSet<Definition>()
+
 /** The first option of a definition that is out of its range. */
 export const invalidOption = (definition: Definition): InvalidOption | undefined => {
+  if (valid.has(definition)) {
+    return undefined
+  }
+  const invalid = firstInvalid(definition)
+  if (invalid === undefined) {
+    valid.add(definition)
+  }
+  return invalid
+}
+
+const firstInvalid = (definition: Definition): InvalidOption | undefined => {
   const checks: ReadonlyArray<readonly [option: string, value: unknown, fits: boolean, expected: string]> = [
     ["name", definition.name, isName(definition.name), nameRule],
     ["queue", definition.queueName, isName(definition.queueName), nameRule],
