@@ -4,6 +4,7 @@
  */
 
 import { describe } from "@effect/vitest"
+import { batches } from "./batches.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
@@ -34,6 +35,7 @@ import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -57,6 +59,8 @@ const families: Record<string, Family> = {
   exits,
   retrying,
   delivery,
+  versions,
+  batches,
   limits,
   "rate limiting": rateLimiting,
   operating,
