@@ -35,7 +35,8 @@ const Pay = Task.make("Pay", {
   retry: RetryPolicy.make({ retries: 2, delay: 0 })
 })
 
-const accounts = "application_account"
+/** The application's own table. A server may have that of another process beside it. */
+const accounts = `application_account_${process.pid}`
 
 const insert = (amount: number) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO ${sql(accounts)} (amount) VALUES (${amount})`)
@@ -85,7 +86,9 @@ export const transactional = (name: string, subject: Subject): void => {
           yield* Effect.provide(
             Effect.gen(function* () {
               const sql = yield* SqlClient.SqlClient
-              yield* sql`CREATE TABLE ${sql(accounts)} (amount INTEGER NOT NULL)`
+              yield* Effect.acquireRelease(sql`CREATE TABLE ${sql(accounts)} (amount INTEGER NOT NULL)`, () =>
+                Effect.orDie(sql`DROP TABLE ${sql(accounts)}`)
+              )
               yield* body(open)
             }),
             context
