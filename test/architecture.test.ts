@@ -38,6 +38,7 @@ const readingOrder = [
   "Store",
   "Broker",
   "Backend",
+  "TaskMetrics",
   "TaskLogger",
   "TaskTransaction",
   "Batcher",

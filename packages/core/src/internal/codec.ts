@@ -127,6 +127,9 @@ export const ledgerOf = (run: EncodedRun): ReadonlyArray<Attempt> => fromTextOr<
 
 export const outcomeOf = (run: EncodedRun): Outcome | null => fromTextOr<Outcome | null>(run.outcome, null)
 
+export const toProgress = (progress: string): typeof Progress.Type =>
+  fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+
 export const toTaskRun = (run: EncodedRun): TaskRun =>
   new TaskRun(
     {
@@ -147,7 +150,8 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       attempts: ledgerOf(run),
       outcome: outcomeOf(run),
       progress: fromTextOr<typeof Progress.Type | null>(run.progress, null),
-      tags: run.tags,
+      // a copy: what an application does to its own list later must not show here
+      tags: Array.from(run.tags),
       group: run.group,
       idempotencyKey: run.idempotency?.key ?? null,
       parentId: run.parentId,

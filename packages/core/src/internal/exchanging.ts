@@ -52,6 +52,11 @@ const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
     })
   })
 
+const liveClock = Clock.make()
+
+/** Real time, to measure by. */
+const nanos = (): number => Number(liveClock.unsafeCurrentTimeNanos())
+
 const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
 
 /** How many runs to claim: for the free places, and beyond them as many as the pace allows. */
@@ -79,7 +84,7 @@ const { setImmediate } = globalThis as { readonly setImmediate?: (callback: () =
 /** A turn of the event loop, whatever clock the application has. */
 const turn: Effect.Effect<void> =
   setImmediate === undefined
-    ? Effect.withClock(Effect.sleep(Duration.zero), Clock.make())
+    ? Effect.withClock(Effect.sleep(Duration.zero), liveClock)
     : Effect.async((resume) => void setImmediate(() => resume(Effect.void)))
 
 /** One exchange, and what follows from its answer. False when there was none, and the same is worth another try. */
@@ -92,6 +97,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
       state.ended = []
       const claim = limit === 0 ? null : request(state, tasks, limit, now)
       const { heard } = state
+      const calledAt = nanos()
       state.exchanging++
       state.claiming += limit
       return restore(call(state, ended, claim)).pipe(
@@ -104,7 +110,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
         Effect.flatMap((result) =>
           Either.isLeft(result)
             ? failed(state, ended, claim, result.left)
-            : Effect.as(carryOut(state, ended, claim, heard, result.right), true)
+            : Effect.as(carryOut(state, ended, claim, heard, calledAt, result.right), true)
         )
       )
     })
@@ -139,8 +145,10 @@ const carryOut = (
   ended: ReadonlyArray<Ended>,
   claim: ClaimRequest | null,
   heard: number,
+  calledAt: number,
   { claimed, settled }: Exchanged
 ): Effect.Effect<void> => {
+  state.meter.exchanged(settled.length, claimed?.runs.length ?? null, (nanos() - calledAt) / 1e6)
   const answered = carryOutSettled(state, ended, settled)
   if (claim === null) {
     return answered
@@ -191,6 +199,7 @@ const failed = (
   claim: ClaimRequest | null,
   error: BackendError
 ): Effect.Effect<boolean> => {
+  state.meter.brokerFailed("exchange")
   const wasReady = state.answered?.ok !== false
   if (claim !== null) {
     state.hungry = true

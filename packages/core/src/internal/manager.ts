@@ -1,18 +1,22 @@
-import { Duration, Effect, Mailbox, Option, Stream } from "effect"
+import { Cause, Duration, Effect, Option, Stream } from "effect"
 import type { Broker, Enqueued } from "../Broker.js"
 import type { Store } from "../Store.js"
-import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
+import { type BackendError, type IdempotencyConflict, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
 import type { Bus } from "./bus.js"
 import * as codec from "./codec.js"
 import type { Definition } from "./definition.js"
+import { withoutMarkers } from "./feed.js"
+import * as following from "./following.js"
 import * as inline from "./inline.js"
 import type { TaskManager } from "./managerTag.js"
+import type { Meter } from "./metrics.js"
 import * as newRuns from "./newRuns.js"
 import * as outcome from "./outcome.js"
 import type { RunId } from "./run.js"
+import * as tracing from "./tracing.js"
 import type { Uuid7 } from "./uuid7.js"
 import type { Waiters } from "./waiters.js"
 
@@ -20,6 +24,7 @@ export interface Parts {
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
   readonly bus: Bus
+  readonly meter: Meter
   readonly ids: Uuid7
   readonly waiters: Waiters
   readonly maxPayloadBytes: number
@@ -28,11 +33,19 @@ export interface Parts {
 /** The manager over its parts: one function per operation, below in the order of the service. */
 export const make = (parts: Parts): typeof TaskManager.Service => ({
   queue: (task, payloads, options = {}) =>
-    parts.broker.now.pipe(
-      Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
-      Effect.flatMap((runs) => enqueue(parts, runs)),
-      Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag === "Existing")))
-    ),
+    tracing
+      .queueing(task.name, options.queue ?? task.queueName, (note) =>
+        parts.broker.now.pipe(
+          Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
+          Effect.flatMap((runs) => {
+            note(runs.map(({ id }) => id))
+            return enqueue(parts, runs)
+          })
+        )
+      )
+      .pipe(
+        Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag === "Existing")))
+      ),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
       const now = yield* parts.broker.now
@@ -67,7 +80,7 @@ const withZeros = (counts: { readonly [State in TaskState]?: number | undefined 
   Object.fromEntries(allStates.map((state) => [state, counts[state] ?? 0])) as { readonly [State in TaskState]: number }
 
 /** Hands runs to the broker, and publishes `init` and the state they wait in once they are committed. */
-const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
+const enqueue = ({ broker, bus, meter }: Parts, runs: ReadonlyArray<EncodedRun>) =>
   Effect.uninterruptibleMask((restore) => {
     const isHeard = bus.hasListeners
     const ids = isHeard ? runs.map((run) => run.id) : []
@@ -76,17 +89,33 @@ const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>) =>
     return Effect.matchCauseEffect(restore(broker.enqueue(runs)), {
       onFailure: (cause) => {
         rolledBack()
+        if (!Cause.isInterruptedOnly(cause) && !isConflict(cause)) {
+          meter.brokerFailed("enqueue")
+        }
         return Effect.failCause(cause)
       },
-      onSuccess: (results) =>
-        Effect.as(
+      onSuccess: (results) => {
+        count(meter, results)
+        return Effect.as(
           isHeard
             ? broker.atTransactionEnd({ committed: () => bus.release(ids, results.flatMap(asMade)), rolledBack })
             : Effect.void,
           results
         )
+      }
     })
   })
+
+const isConflict = (cause: Cause.Cause<IdempotencyConflict | BackendError>): boolean =>
+  Option.exists(Cause.failureOption(cause), ({ _tag }) => _tag === "IdempotencyConflict")
+
+/** The runs of one call are of one task. */
+const count = (meter: Meter, results: ReadonlyArray<Enqueued>): void => {
+  const [first] = results
+  if (first !== undefined) {
+    meter.of(first.run.task).queued(results.reduce((sum, { _tag }) => sum + (_tag === "Queued" ? 1 : 0), 0))
+  }
+}
 
 const asMade = ({ _tag, run }: Enqueued) =>
   _tag === "Existing"
@@ -102,7 +131,7 @@ const getOne = ({ store }: Parts, id: RunId): Effect.Effect<EncodedRun, RunNotFo
   )
 
 const cancel = (
-  { broker, bus }: Parts,
+  { broker, bus, meter }: Parts,
   id: RunId,
   reason = "no reason was given"
 ): Effect.Effect<Cancellation, RunNotFound | BackendError> =>
@@ -112,6 +141,7 @@ const cancel = (
     switch (result?._tag) {
       case "Cancelled": {
         bus.publish({ run: result.run, from: result.previous, at: now })
+        meter.of(result.run.task).ended("cancelled")
         return "cancelled"
       }
       case "Requested":
@@ -132,7 +162,12 @@ const retry = (parts: Parts, id: RunId) =>
     const now = yield* parts.broker.now
     const [newId] = parts.ids.at(now, 1)
     const run = newRuns.again(old, newId!, now)
-    const [result] = yield* enqueue(parts, [run])
+    const [result] = yield* tracing.queueing(run.task, run.queue, (note) => {
+      note([newId!])
+      return Effect.flatMap(Effect.context<never>(), (context) =>
+        enqueue(parts, [{ ...run, traceparent: newRuns.traceparentOf(context) ?? run.traceparent }])
+      )
+    })
     return result!.run.id
   })
 
@@ -173,6 +208,14 @@ class RunHandle<D extends Definition> implements Handle<D> {
   get events(): Handle<D>["events"] {
     return eventsOf(this.#parts, this.id)
   }
+
+  get logs(): Handle<D>["logs"] {
+    return following.logs(this.#parts, this.id)
+  }
+
+  get progress(): Handle<D>["progress"] {
+    return following.progress(this.#parts, this.id, codec.toProgress)
+  }
 }
 
 /**
@@ -181,9 +224,9 @@ class RunHandle<D extends Definition> implements Handle<D> {
  */
 const eventsOf = ({ bus, waiters }: Parts, id: RunId): Stream.Stream<TaskEvent> =>
   Stream.unwrapScoped(
-    Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (mailbox) => {
+    Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (feed) => {
       const end = Stream.fromEffect(Effect.option(Effect.map(waiters.awaitEnd(id), endOf)))
-      return Stream.map(Mailbox.toStream(mailbox), Option.some).pipe(
+      return Stream.map(withoutMarkers(feed.stream), Option.some).pipe(
         Stream.merge(end),
         Stream.takeWhile(Option.isSome),
         Stream.map((event) => event.value),

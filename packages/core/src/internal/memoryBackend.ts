@@ -57,6 +57,7 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
     get: (ids) => Effect.sync(() => ids.map((id) => memory.get(id))),
     runs: (query) => Effect.sync(() => memory.runs(query)),
     counts: (query) => Effect.sync(() => memory.counts(query)),
+    queues: Effect.sync(() => memory.queues()),
     appendLogs: (lines) => Effect.sync(() => memory.appendLogs(lines)),
     logs: (id, { fromSeq, limit }) =>
       Effect.sync(() => (memory.logs.get(id) ?? []).filter((line) => line.seq >= fromSeq).slice(0, limit)),
