@@ -20,12 +20,15 @@ import { inPlace } from "./inPlace.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { metrics } from "./metrics.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
 import { queueing } from "./queueing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { streams } from "./streams.js"
+import { tracing } from "./tracing.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -50,7 +53,10 @@ const families: Record<string, Family> = {
   logs,
   managing,
   consumer,
-  shutdown
+  shutdown,
+  tracing,
+  streams,
+  metrics
 }
 
 /** Declares the whole suite for a backend. Its tests mostly wait, so several run at one time. */

@@ -150,8 +150,7 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       attempts: ledgerOf(run),
       outcome: outcomeOf(run),
       progress: fromTextOr<typeof Progress.Type | null>(run.progress, null),
-      // a copy: what an application does to its own list later must not show here
-      tags: Array.from(run.tags),
+      tags: run.tags,
       group: run.group,
       idempotencyKey: run.idempotency?.key ?? null,
       parentId: run.parentId,
