@@ -9,6 +9,8 @@ export class LogCursor {
   /** The `seq` of the next line that is to leave. */
   next = 0
   private readonly known = new Map<number, LogLine>()
+  /** When the lines were logged that have left lately. */
+  private readonly told = new Map<number, number>()
   /** All that is kept of the log up to here has been read. */
   private readUpTo = -1
 
@@ -33,7 +35,12 @@ export class LogCursor {
   }
 
   private add(line: LogLine): void {
-    if (line.seq >= this.next && !this.known.has(line.seq)) {
+    if (line.at > (this.told.get(line.seq) ?? Number.POSITIVE_INFINITY)) {
+      // what was told was of a claim that was lost before it was stored: the log goes on in its place
+      this.next = Math.min(this.next, line.seq)
+      this.told.clear()
+    }
+    if (line.seq >= this.next && (this.known.get(line.seq)?.at ?? Number.NEGATIVE_INFINITY) < line.at) {
       this.known.set(line.seq, line)
     }
   }
@@ -49,8 +56,14 @@ export class LogCursor {
       this.known.delete(line.seq)
       this.next = line.seq + 1
       taken.push(line)
+      this.note(line)
     }
     return taken
+  }
+
+  private note({ at, seq }: LogLine): void {
+    this.told.set(seq, at)
+    this.told.delete(seq - maxLines)
   }
 
   private beyondGap(isEnd: boolean): LogLine | undefined {
