@@ -86,7 +86,7 @@ describe("a listener that is too slow", () => {
         yield* listener
         assert.deepStrictEqual(seen, ["queued", "queued", "queued"])
       })
-      yield* program.pipe(Effect.provide(Runtime), Effect.provide(layer))
+      yield* program.pipe(Effect.provide(Layer.provideMerge(Runtime, layer)))
       assert.deepStrictEqual(messages.slice(1), ["a stream of task events was too slow and missed 8"])
     })
   )
@@ -133,8 +133,7 @@ describe("a listener that is too slow", () => {
         yield* Deferred.succeed(gate, undefined)
       })
       yield* program.pipe(
-        Effect.provide(Runtime.pipe(Layer.provide(TaskLogger.layer(observer)))),
-        Effect.provide(layer)
+        Effect.provide(Runtime.pipe(Layer.provide(TaskLogger.layer(observer)), Layer.provideMerge(layer)))
       )
       assert.deepStrictEqual(messages.slice(1), ["the task observer slow was too slow and missed 464"])
       assert.strictEqual(seen, 65_538)

@@ -158,7 +158,10 @@ export const tracing: Family = (rule) => {
   rule("a consumer that links begins a trace of its own, with a link to the span that queued the run", () =>
     Effect.gen(function* () {
       const { named, withTracer } = recording(1)
-      yield* withTracer(serve(TaskGroup.make(Greet), { Greet: () => Effect.void }, { tracing: "link" }))
+      yield* serve(TaskGroup.make(Greet), { Greet: () => Effect.void }, { tracing: "link" }).pipe(
+        Effect.withSpan("start"),
+        withTracer
+      )
       const runs = yield* withTracer(Greet.queueAll([{ name: "a" }, { name: "b" }]))
       yield* Effect.forEach(runs, (run) => becomes(run, "success"))
       const [queued, ...others] = named("queue Greet")
@@ -248,16 +251,16 @@ export const tracing: Family = (rule) => {
     })
   )
 
-  rule("where tracing is switched off, no span is made and none is passed on", () =>
+  rule("where tracing is switched off, no span is made, and the one outside is passed on", () =>
     Effect.gen(function* () {
       const { named, withTracer } = recording(1)
-      const run = yield* Greet.queue({ name: "a" }).pipe(
-        Effect.withSpan("off"),
-        Effect.withTracerEnabled(false),
-        withTracer
-      )
+      const queue = Effect.withTracerEnabled(Greet.queue({ name: "a" }), false)
+      const run = yield* queue.pipe(Effect.withSpan("outside"), withTracer)
+      const [outside] = named("outside")
       assert.deepStrictEqual(named("queue Greet"), [])
-      assert.isNull((yield* run.poll).traceparent)
+      assert.strictEqual((yield* run.poll).traceparent, `00-${outside!.traceId}-${outside!.spanId}-01`)
+      const unseen = yield* queue.pipe(Effect.withSpan("unseen"), Effect.withTracerEnabled(false), withTracer)
+      assert.isNull((yield* unseen.poll).traceparent)
     })
   )
 }

@@ -35,17 +35,8 @@ export class Feed<A> {
       this.lagging.unsafeOpen()
       return
     }
-    this.mark()
     this.items.push(item)
     this.filled.unsafeOpen()
-  }
-
-  /** What was missed stands before what comes next. */
-  private mark(): void {
-    if (this.missed > 0) {
-      this.items.push(new Lagged({ missed: this.missed }, { disableValidation: true }))
-      this.missed = 0
-    }
   }
 
   /** No more comes; what is there can be taken. */
@@ -59,9 +50,13 @@ export class Feed<A> {
     return Effect.zipRight(
       this.filled.await,
       Effect.sync(() => {
-        this.mark()
-        const { items } = this
+        const { items, missed } = this
         this.items = []
+        this.missed = 0
+        if (missed > 0) {
+          // all that was missed came after what is there, and before what is to come
+          items.push(new Lagged({ missed }, { disableValidation: true }))
+        }
         if (!this.isClosed) {
           this.filled.unsafeClose()
         }
