@@ -120,6 +120,7 @@ export const metrics: Family = (rule) => {
         serve(TaskGroup.make(task), { [task.name]: () => Effect.sleep("2 seconds") }, { lease: "3 seconds" })
       )
       const run = yield* task.queue({ how: "" })
+      yield* becomes(run, "running")
       yield* advance("1 second")
       isLost = false
       yield* advance("10 seconds")

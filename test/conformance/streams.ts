@@ -56,6 +56,7 @@ export const streams: Family = (rule) => {
       const other = yield* openProcess
       yield* other.run(serve(TaskGroup.make(Talk), { Talk: talk }))
       const run = yield* Talk.queue({ lines: 3 })
+      yield* becomes(run, "running")
       const { fiber, seen } = yield* follow(run.logs)
       yield* advance("2 seconds")
       yield* eventuallySync(() =>
