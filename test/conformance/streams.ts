@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
-import { CurrentRun, Task, TaskGroup, TaskRun } from "@effect-tasks/core"
+import { CurrentRun, Task, TaskError, TaskGroup, TaskRun } from "@effect-tasks/core"
 import { Deferred, Effect, Fiber, Schedule, Schema, Stream } from "effect"
-import { advance, type Family, openProcess, quiet, serve } from "./harness.js"
+import { advance, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventuallySync, Oops } from "./observing.js"
 
 const Talk = Task.make("Talk", { payload: { lines: Schema.Number }, error: Oops, retry: Schedule.recurs(1) })
@@ -163,6 +163,32 @@ export const streams: Family = (rule) => {
           { value: 1, message: "done" }
         ])
       }
+    })
+  )
+
+  rule("an outage of the store only delays a log that is followed", () =>
+    Effect.gen(function* () {
+      let isAway = true
+      const outage = new TaskError.BackendError({ backend: "test", operation: "logs", transient: true })
+      const viewer = yield* openProcessWith({
+        store: (store) => ({
+          ...store,
+          get: (ids) => Effect.suspend(() => (isAway ? outage : store.get(ids))),
+          logs: (id, options) => Effect.suspend(() => (isAway ? outage : store.logs(id, options)))
+        })
+      })
+      yield* serve(TaskGroup.make(Talk), { Talk: talk })
+      const run = yield* Talk.queue({ lines: 2 })
+      const { fiber, seen } = yield* follow((yield* viewer.run(Talk.handle(run.id))).logs)
+      yield* advance("10 seconds")
+      assert.deepStrictEqual(seen, [])
+      isAway = false
+      yield* advance("10 seconds")
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(
+        seen.map(({ message }) => message),
+        ["line 0", "line 1"]
+      )
     })
   )
 
