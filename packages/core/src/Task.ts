@@ -385,7 +385,8 @@ export const make = <
     errorSchema: (options?.error ?? Schema.Never) as Error,
     queueName: options?.queue ?? "default",
     priority: TaskPriority.toNumber(options?.priority ?? "medium"),
-    tags: options?.tags ?? [],
+    // a copy: the records of runs share it
+    tags: Array.from(options?.tags ?? []),
     retry: options?.retry as Schedule.Schedule<unknown, unknown> | undefined,
     timeout: options?.timeout === undefined ? undefined : Duration.decode(options.timeout),
     maxConcurrency: options?.maxConcurrency,
