@@ -77,7 +77,8 @@ const likenessOf = (
   now: number,
   context: Context.Context<never>
 ): Likeness => {
-  const parent: typeof CurrentRun.Service | undefined = context.unsafeMap.get(CurrentRun.key)
+  const current: typeof CurrentRun.Service | undefined = context.unsafeMap.get(CurrentRun.key)
+  const parent = options.parent ?? current
   return {
     task: task.name,
     payloadVersion: task.version,
@@ -90,7 +91,7 @@ const likenessOf = (
     expiresAt: options.expiresAt === undefined ? null : Number(options.expiresAt),
     idempotency: idempotencyOf(options, now),
     parentId: parent?.id ?? null,
-    rootId: parent?.rootId ?? null,
+    rootId: parent?.rootId ?? parent?.id ?? null,
     traceparent: traceparentOf(context)
   }
 }
