@@ -4,6 +4,7 @@ import type { ClaimRequest, ServedTask } from "@effect-tasks/core/Broker"
 import type { RateState } from "@effect-tasks/core/Limit"
 import { Effect } from "effect"
 import { kindOf, laneOf } from "../rows.js"
+import { makeAdmissionTexts } from "./claimTexts.js"
 import { heldName } from "./controls.js"
 import type { Run } from "./database.js"
 import * as Insert from "./insert.js"
@@ -12,38 +13,7 @@ import type { Tables } from "./schema.js"
 /** Of all lanes together about so many heads are read at first, yet two of each. */
 const headsRead = 400
 
-/** What a claim with limits reads. Each text goes down an index, as far as the claim needs. */
-const makeTexts = (t: Tables) => ({
-  running: `SELECT task, limit_keys AS limitKeys, count(*) AS runs FROM ${t.queue}
-WHERE state = 'running' AND task IN (SELECT value FROM json_each(:tasks)) GROUP BY task, limit_keys`,
-
-  runningOfQueues: `SELECT queue, count(*) AS runs FROM ${t.queue} INDEXED BY ${t.queue}_lease
-WHERE state = 'running' AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue`,
-
-  // The next lanes behind one: from each the index is entered anew, so the runs in between are not read.
-  lanes: `WITH RECURSIVE next (lane, place) AS (
-  SELECT (SELECT min(lane) FROM ${t.queue} WHERE state = 'queued' AND lane > :from AND lane < :end), 1
-  UNION ALL
-  SELECT (
-    SELECT min(run.lane) FROM ${t.queue} AS run WHERE run.state = 'queued' AND run.lane > next.lane AND run.lane < :end
-  ), place + 1 FROM next WHERE lane IS NOT NULL AND place < :most
-)
-SELECT lane FROM next WHERE lane IS NOT NULL`,
-
-  heads: `SELECT run.lane AS lane, run.rowid AS rowid, run.id AS id, run.rank AS rank, run.priority AS priority,
-  run.due_at AS dueAt
-FROM json_each(:lanes) AS wanted CROSS JOIN ${t.queue} AS run
-WHERE run.rowid IN (
-  SELECT rowid FROM ${t.queue} WHERE state = 'queued' AND lane = wanted.value ORDER BY rank, id LIMIT :most
-)`,
-
-  moreHeads: `SELECT rowid, id, rank, priority, due_at AS dueAt FROM ${t.queue}
-WHERE state = 'queued' AND lane = :lane AND (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :most`,
-
-  rates: `SELECT name, until, used FROM ${t.rate} WHERE name IN (SELECT value FROM json_each(:names))`
-})
-
-type Texts = ReturnType<typeof makeTexts>
+type Texts = ReturnType<typeof makeAdmissionTexts>
 
 interface Head extends Admission.Head {
   readonly rowid: number
@@ -252,7 +222,7 @@ const readOn = Effect.fnUntraced(function* (
  * lanes of each place, and remembers, for this process, where the next claim goes on.
  */
 export const make = (t: Tables, turns: Admission.Turns) => {
-  const texts = makeTexts(t)
+  const texts = makeAdmissionTexts(t)
   const cursors = new Map<string, string>()
   const keepRates = Insert.make<Admission.NamedRate>({
     into: t.rate,

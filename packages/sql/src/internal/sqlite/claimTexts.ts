@@ -81,3 +81,34 @@ WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
   lease_until = :leaseUntil, started_at = :now
 WHERE rowid IN (SELECT value FROM json_each(:rows))`
 })
+
+/** What a claim with limits reads. Each text goes down an index, as far as the claim needs. */
+export const makeAdmissionTexts = (t: Tables) => ({
+  running: `SELECT task, limit_keys AS limitKeys, count(*) AS runs FROM ${t.queue}
+WHERE state = 'running' AND task IN (SELECT value FROM json_each(:tasks)) GROUP BY task, limit_keys`,
+
+  runningOfQueues: `SELECT queue, count(*) AS runs FROM ${t.queue} INDEXED BY ${t.queue}_lease
+WHERE state = 'running' AND queue IN (SELECT value FROM json_each(:queues)) GROUP BY queue`,
+
+  // The next lanes behind one: from each the index is entered anew, so the runs in between are not read.
+  lanes: `WITH RECURSIVE next (lane, place) AS (
+  SELECT (SELECT min(lane) FROM ${t.queue} WHERE state = 'queued' AND lane > :from AND lane < :end), 1
+  UNION ALL
+  SELECT (
+    SELECT min(run.lane) FROM ${t.queue} AS run WHERE run.state = 'queued' AND run.lane > next.lane AND run.lane < :end
+  ), place + 1 FROM next WHERE lane IS NOT NULL AND place < :most
+)
+SELECT lane FROM next WHERE lane IS NOT NULL`,
+
+  heads: `SELECT run.lane AS lane, run.rowid AS rowid, run.id AS id, run.rank AS rank, run.priority AS priority,
+  run.due_at AS dueAt
+FROM json_each(:lanes) AS wanted CROSS JOIN ${t.queue} AS run
+WHERE run.rowid IN (
+  SELECT rowid FROM ${t.queue} WHERE state = 'queued' AND lane = wanted.value ORDER BY rank, id LIMIT :most
+)`,
+
+  moreHeads: `SELECT rowid, id, rank, priority, due_at AS dueAt FROM ${t.queue}
+WHERE state = 'queued' AND lane = :lane AND (rank, id) > (:rank, :id) ORDER BY rank, id LIMIT :most`,
+
+  rates: `SELECT name, until, used FROM ${t.rate} WHERE name IN (SELECT value FROM json_each(:names))`
+})
