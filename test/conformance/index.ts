@@ -4,6 +4,7 @@
  */
 
 import { describe } from "@effect/vitest"
+import { batches } from "./batches.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
@@ -24,14 +25,17 @@ import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { operating } from "./operating.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
 import { queueing } from "./queueing.js"
+import { rateLimiting } from "./rateLimiting.js"
 import { rates } from "./rates.js"
 import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -55,7 +59,11 @@ const families: Record<string, Family> = {
   exits,
   retrying,
   delivery,
+  versions,
+  batches,
   limits,
+  "rate limiting": rateLimiting,
+  operating,
   cancellation,
   waiting,
   "in place": inPlace,
