@@ -137,7 +137,7 @@ describe("SqliteBackend, retention", () => {
       const again = encodedAs(idOf(2), { ...keyed("k"), createdAt: 50, dueAt: 50 })
       const [existing] = yield* broker.enqueue([again])
       assert.deepStrictEqual([existing?._tag, existing?.run.id], ["Existing", run.id])
-      yield* TestClock.adjust(50)
+      yield* TestClock.adjust(1_000)
       const left = sql<{
         readonly n: number
       }>`SELECT (SELECT count(*) FROM task_key) + (SELECT count(*) FROM task_rate) AS n`

@@ -86,7 +86,8 @@ WHERE rowid > :from ORDER BY rowid LIMIT ${stepSize}`
 const makeSweeps = ({ database, tables: t }: Parts) =>
   [
     { table: t.key, isOver: "held_until IS NOT NULL AND held_until <= :now", id: "rowid" },
-    { table: t.rate, isOver: "until <= :now", id: "name" },
+    // a token bucket is full a moment later
+    { table: t.rate, isOver: "until <= :now - 1000", id: "name" },
     { table: t.control, isOver: "kind = 'hold' AND held_until <= :now", id: "(kind, name)", columns: "kind, name" }
   ].map(({ columns, id, isOver, table }) => {
     const isAny = `SELECT 1 FROM ${table} WHERE ${isOver} LIMIT 1`

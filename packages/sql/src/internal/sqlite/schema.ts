@@ -153,10 +153,10 @@ BEGIN ${counted(t, "OLD", -1)} ${counted(t, "NEW", 1)} END`,
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID`,
 
-  // What has passed a rate limit, and until when keys are held (see rateNames and heldName). From then on a row says nothing.
+  // What has passed a rate limit, and until when keys are held (see rateNames and heldName). Well after `until` a row says nothing.
   `CREATE TABLE ${t.rate} (
   name TEXT NOT NULL PRIMARY KEY,
-  until REAL NOT NULL,
+  until INTEGER NOT NULL,
   used INTEGER NOT NULL
 ) WITHOUT ROWID`,
   `CREATE INDEX ${t.rate}_until ON ${t.rate} (until)`,
