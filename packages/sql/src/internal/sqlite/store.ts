@@ -5,7 +5,7 @@ import { type RunRow, toRun } from "../rows.js"
 import type { Signals } from "../signals.js"
 import { type ConsumerRow, insertConsumers, toConsumer } from "./consumers.js"
 import type { Database } from "./database.js"
-import { countsText, runsText } from "./queries.js"
+import { countsText, countText, runsText } from "./queries.js"
 import type { Records } from "./records.js"
 import type { Tables } from "./schema.js"
 
@@ -49,7 +49,7 @@ const querying = ({
   database,
   records,
   tables
-}: Parts): Pick<typeof Store.Service, "get" | "runs" | "counts" | "logs" | "appendLogs"> => ({
+}: Parts): Pick<typeof Store.Service, "get" | "runs" | "count" | "counts" | "logs" | "appendLogs"> => ({
   get: (ids) =>
     Effect.map(
       database.read("get", (run) => records.get(run, ids)),
@@ -62,6 +62,15 @@ const querying = ({
       : Effect.map(
           database.read("runs", (run) => run.values<RunRow>(text, [{ ...query }])),
           (rows) => rows.map((row) => toRun(row))
+        )
+  },
+  count: (filter) => {
+    const text = countText(tables, filter)
+    return text === ""
+      ? Effect.succeed(0)
+      : Effect.map(
+          database.read("count", (run) => run<{ readonly runs: number | null }>(text, [{ ...filter }])),
+          (rows) => rows.reduce((sum, { runs }) => sum + (runs ?? 0), 0)
         )
   },
   counts: (query) =>
@@ -84,6 +93,10 @@ const queues = ({ database, tables }: Parts): Pick<typeof Store.Service, "queues
   sum(state = 'running') AS running, min(CASE WHEN state <> 'running' THEN due_at END) AS oldestDueAt
 FROM ${tables.queue} GROUP BY queue`)
   )
+})
+
+const removing = ({ database, records }: Parts): Pick<typeof Store.Service, "remove"> => ({
+  remove: (ids) => (ids.length === 0 ? Effect.succeed(0) : database.write("remove", (run) => records.remove(run, ids)))
 })
 
 const consumers = ({
@@ -109,5 +122,6 @@ export const make = (parts: Parts): typeof Store.Service => ({
   ...recording(parts),
   ...querying(parts),
   ...queues(parts),
+  ...removing(parts),
   ...consumers(parts)
 })
