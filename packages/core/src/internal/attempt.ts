@@ -1,4 +1,4 @@
-import { Cause, Context, DefaultServices, Duration, Effect, Either, Exit, Option, Scope, Tracer } from "effect"
+import { Cause, Context, DefaultServices, Duration, Effect, Either, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import * as codec from "./codec.js"
@@ -43,23 +43,26 @@ export const give = (entry: HandlerEntry, run: EncodedRun, current: typeof Curre
 
 /**
  * Performs one attempt, in a fiber that has its `services`. When it returns, the attempt's Scope is closed. It is for an
- * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts.
+ * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts. `onTimeout` is called
+ * when its time is over, before it is interrupted.
  */
-export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
+export const perform = (given: Given, onTimeout: () => void = nothing): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
   const decoded = codec.decodePayload(definition, given.run)
   if (!Either.isEither(decoded)) {
     return Effect.matchEffect(Effect.interruptible(decoded), {
       onFailure: (issue) => Effect.succeed(invalid(issue)),
-      onSuccess: (payload) => handle(given, payload)
+      onSuccess: (payload) => handle(given, payload, onTimeout)
     })
   }
-  return Either.isRight(decoded) ? handle(given, decoded.right) : Effect.succeed(invalid(decoded.left))
+  return Either.isRight(decoded) ? handle(given, decoded.right, onTimeout) : Effect.succeed(invalid(decoded.left))
 }
+
+const nothing = () => {}
 
 const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
 
-const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
+const handle = (given: Given, payload: unknown, onTimeout: () => void): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
   const closed = Effect.flatMap(Scope.make(), (scope) => {
     given.services.unsafeMap.set(Scope.Scope.key, scope)
@@ -69,16 +72,35 @@ const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
   })
   return definition.timeout === undefined
     ? Effect.flatMap(closed, (exit) => read(definition, exit))
-    : Effect.flatMap(
-        Effect.exit(Effect.interruptible(Effect.timeoutOption(Effect.uninterruptible(closed), definition.timeout))),
-        Exit.match({
-          onFailure: (cause) => Effect.succeed<AttemptEnd>({ _tag: "Interrupted", cause }),
-          onSuccess: Option.match({
-            onNone: () => Effect.succeed(timedOut(definition)),
-            onSome: (exit) => read(definition, exit)
-          })
-        })
-      )
+    : inTime(definition, definition.timeout, closed, onTimeout)
+}
+
+/**
+ * Interrupts the attempt when its time is over. What interrupts the whole reaches both fibers at once; then the attempt's own
+ * end counts, as it does without a time limit.
+ */
+const inTime = (
+  definition: Definition,
+  timeout: Duration.Duration,
+  closed: Effect.Effect<Exit.Exit<unknown, unknown>>,
+  onTimeout: () => void
+): Effect.Effect<AttemptEnd> => {
+  const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) => Effect.flatMap(exit, (exit) => read(definition, exit))
+  const raced = Effect.raceWith(closed, Effect.interruptible(Effect.sleep(timeout)), {
+    onSelfDone: (exit, sleeping) => Effect.zipRight(Fiber.interruptFork(sleeping), ended(exit)),
+    onOtherDone: (slept, performing) => {
+      if (Exit.isFailure(slept)) {
+        return Effect.flatMap(performing.await, ended)
+      }
+      onTimeout()
+      return Effect.as(Fiber.interrupt(performing), timedOut(definition))
+    }
+  })
+  // fibers that are made after the interruption do not hear of it
+  return Effect.matchCauseEffect(Effect.interruptible(Effect.void), {
+    onFailure: (cause) => Effect.succeed<AttemptEnd>({ _tag: "Interrupted", cause }),
+    onSuccess: () => raced
+  })
 }
 
 const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown> =>
