@@ -4,11 +4,13 @@
  */
 
 import { describe } from "@effect/vitest"
+import { callbacks } from "./callbacks.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
 import { consumer } from "./consumer.js"
 import { delivery } from "./delivery.js"
+import { draining } from "./draining.js"
 import { enqueueing } from "./enqueueing.js"
 import { events } from "./events.js"
 import { exchanging } from "./exchanging.js"
@@ -20,12 +22,15 @@ import { inPlace } from "./inPlace.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { membership } from "./membership.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
 import { queueing } from "./queueing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { stuck } from "./stuck.js"
+import { supervision } from "./supervision.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -50,6 +55,11 @@ const families: Record<string, Family> = {
   logs,
   managing,
   consumer,
+  supervision,
+  stuck,
+  membership,
+  callbacks,
+  draining,
   shutdown
 }
 

@@ -48,7 +48,7 @@ const failed = (state: State, cause: Cause.Cause<unknown>): Effect.Effect<void> 
 const pauseOf = (every: number, jitter: number): Effect.Effect<number> =>
   jitter === 0
     ? Effect.succeed(every)
-    : Effect.map(Random.nextRange(-jitter, jitter), (drawn) => Math.max(0, every + drawn))
+    : Effect.map(Random.nextRange(-jitter, jitter), (drawn) => Math.max(0, Math.round(every + drawn)))
 
 /** The pause counts from the beginning of a call to that of the next, unless the call takes longer. */
 const repeat = <R>(call: Effect.Effect<void, never, R>, pause: Effect.Effect<number>): Effect.Effect<never, never, R> =>

@@ -87,8 +87,8 @@ export class InFlights {
   }
 
   /** How many runs of each task have begun, and are not settled yet. */
-  get begunByTasks(): ReadonlyMap<string, number> {
-    return new Map(Array.from(this.begunByTask).filter(([, begun]) => begun > 0))
+  get begunByTasks(): { readonly [task: string]: number } {
+    return Object.fromEntries(Array.from(this.begunByTask).filter(([, begun]) => begun > 0))
   }
 
   all(): ReadonlyArray<InFlight> {

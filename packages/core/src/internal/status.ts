@@ -14,7 +14,7 @@ export interface Status {
   readonly ready: boolean
   readonly loops: ReadonlyArray<LoopStatus>
   readonly running: number
-  readonly runningByTask: ReadonlyMap<string, number>
+  readonly runningByTask: { readonly [task: string]: number }
   readonly waiting: number
   readonly stuck: ReadonlyArray<stuck.StuckRun>
 }
