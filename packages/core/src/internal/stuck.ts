@@ -1,5 +1,5 @@
 import { Duration, Effect } from "effect"
-import type { State } from "./consumerState.js"
+import { type State, wake } from "./consumerState.js"
 import type { InFlight } from "./inFlight.js"
 import * as performing from "./performing.js"
 import type { RunId } from "./run.js"
@@ -58,6 +58,7 @@ const openPlace = (state: State, inFlight: InFlight): Effect.Effect<void> =>
     state.inFlights.leaveStuck(inFlight)
     performing.fillPlaces(state)
     state.idle.look()
+    wake(state)
     const { id, reason, task } = toStuck(inFlight)
     return Effect.annotateLogs(
       Effect.logWarning("a handler ignores its interruption; its place is open to other runs, its claim is kept"),
