@@ -165,6 +165,7 @@ export const supervision: Family = (rule) => {
         serve(TaskGroup.make(Work), { Work: () => Effect.zipRight(Effect.log("kept"), Effect.sleep("3 seconds")) })
       )
       const run = yield* Work.queue({ seconds: 0 })
+      yield* becomes(run, "running")
       yield* advance("3 seconds")
       yield* becomes(run, "success")
       yield* advance("10 seconds")

@@ -57,6 +57,8 @@ const openPlace = (state: State, inFlight: InFlight): Effect.Effect<void> =>
     state.interrupted.shift()
     state.inFlights.leaveStuck(inFlight)
     performing.fillPlaces(state)
+    // a draining consumer does not wait for it, and asks once more whether there is anything else
+    state.hungry ||= state.phase === "draining"
     state.idle.look()
     wake(state)
     const { id, reason, task } = toStuck(inFlight)
