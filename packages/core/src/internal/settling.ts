@@ -1,4 +1,4 @@
-import { type Cause, Duration, Effect, Option } from "effect"
+import { type Cause, Clock, Duration, Effect, Option } from "effect"
 import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
@@ -57,7 +57,8 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   })
 }
 
-const handInAgain = (state: State, ended: Ended): void => {
+/** Hands an end in again, which could not be written. */
+export const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
   wake(state)
 }
@@ -77,6 +78,9 @@ export const finish = (state: State, { inFlight, settlement }: Ended, run: Encod
   measure(inFlight, run)
   if (state.stopping) {
     report(state, inFlight, run)
+  }
+  if (state.drained !== null && isFinal(run.state)) {
+    state.drained[run.state] = (state.drained[run.state] ?? 0) + 1
   }
   letGo(state, inFlight)
 }
@@ -103,7 +107,8 @@ const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void =>
 /** What cannot be written is left to who takes the run over. */
 export const abandon = (state: State, inFlight: InFlight, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.logError("a run could not be settled; it will be taken over", cause).pipe(
-    Effect.zipRight(state.broker.now),
+    // a place must be freed whatever befalls the broker
+    Effect.zipRight(Effect.catchAllCause(state.broker.now, () => Clock.currentTimeMillis)),
     Effect.map((now) => loseSight(state, inFlight, now))
   )
 
@@ -123,5 +128,8 @@ const letGo = (state: State, inFlight: InFlight): void => {
   if (state.inFlights.size === 0) {
     state.busy.unsafeClose()
   }
+  // what has ended may have made something due that a draining consumer is to perform
+  state.hungry ||= state.phase === "draining"
+  state.idle.look()
   wake(state)
 }
