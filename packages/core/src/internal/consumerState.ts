@@ -62,7 +62,7 @@ export interface State extends Settings {
   heard: number
   /** From when on there may be, unless a signal comes before; `null` when the broker knows of nothing. */
   nextAt: number | null
-  /** Until when runs that this consumer has lost sight of may be under a lease of its own. */
+  /** Until when runs that it has lost sight of may be under a lease of its own; 0 once it has asked for them since. */
   lostUntil: number
   /** Whether the broker answered the latest claim, and when. */
   answered: { readonly ok: boolean; readonly at: number } | null
