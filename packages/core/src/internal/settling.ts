@@ -43,8 +43,8 @@ export const answered = (state: State, ended: Ended, answer: Settled | undefined
 }
 
 /**
- * The call before may have written the end, only its answer did not arrive. Nobody else writes under the same fence, so a run
- * that has left `running` with it has done so by this end.
+ * The call before may have written the end, only its answer did not arrive. No other consumer writes under the same fence, so
+ * a run that has left `running` with it has done so by this end.
  */
 const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   const { fence, id } = ended.settlement.run
@@ -52,10 +52,16 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
     onFailure: (error) => (error.transient ? Effect.sync(() => handInAgain(state, ended)) : lost(state, ended)),
     onSuccess: ([found]) =>
       found !== undefined && Option.isSome(found) && found.value.fence === fence && found.value.state !== "running"
-        ? Effect.sync(() => finish(state, ended, found.value))
+        ? Effect.sync(() => (isEndOf(ended.settlement, found.value) ? finish : letGoOf)(state, ended, found.value))
         : lost(state, ended)
   })
 }
+
+/** A run that was to be performed again may have been cancelled since, while it waited; who did so has told of it. */
+const isEndOf = ({ now, run }: Settlement, found: EncodedRun): boolean =>
+  isFinal(run.state) || !isFinal(found.state) || found.endedAt === now
+
+const letGoOf = (state: State, { inFlight }: Ended): void => letGo(state, inFlight)
 
 const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
