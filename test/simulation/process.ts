@@ -35,6 +35,11 @@ export class Process implements Owner {
     return this.context !== null && !this.isDead && !this.isStopping
   }
 
+  /** Whether its calls take time. */
+  get isSlow(): boolean {
+    return (this.plan.chaos.latency ?? 0) !== 0
+  }
+
   get consumes(): boolean {
     return this.plan.consumers.length > 0
   }

@@ -209,7 +209,8 @@ class World {
     const stored = new Map<TaskRun.RunId, TaskRun.Encoded>()
     found.forEach((run, i) => Option.isSome(run) && stored.set(ids[i]!, run.value))
     model.finished(stored)
-    this.events.check(model)
+    const slow = new Set(this.processes.filter(({ isSlow }) => isSlow).map(({ name }) => name))
+    this.events.check(model, (who) => slow.has(who))
   }
 
   private async play(): Promise<void> {
