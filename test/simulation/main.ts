@@ -37,6 +37,8 @@ const playForParent = (send: (report: Report) => void): void => {
   process.on("message", async ({ backend, seed }: Pick<Report, "seed" | "backend">) => {
     send(await play({ seed, backend }))
   })
+  // what the fibers of killed processes wait for would keep this one alive
+  process.once("disconnect", () => process.exit())
 }
 
 const playInChildren = async (seeds: ReadonlyArray<number>, backend: Report["backend"] | null) => {
@@ -76,7 +78,7 @@ if (process.send !== undefined) {
   const [seed] = args.seeds
   const report = await play({ seed: seed!, backend: backendOf(seed!, args), print: (line) => console.log(line) })
   console.log(`\nseed ${seed} on ${report.backend}: ${report.violation ?? "no violation"}; trace ${report.hash}`)
-  process.exitCode = report.violation === null ? 0 : 1
+  process.exit(report.violation === null ? 0 : 1)
 } else {
   const start = performance.now()
   conclude(await playInChildren(args.seeds, args.backend), args.seeds.length, performance.now() - start)

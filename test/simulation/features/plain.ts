@@ -4,7 +4,7 @@ import type { Draw } from "../random.js"
 import { feature } from "./feature.js"
 
 /** Runs that take their time and succeed, with delays and priorities. */
-export const Plain = Task.make("Plain", { payload: { millis: Schema.Number } })
+const Plain = Task.make("Plain", { payload: { millis: Schema.Number } })
 
 export const drawOptions = (draw: Draw) => ({
   ...(draw.chance(0.3) ? { delay: draw.int(1, 30_000) } : {}),
