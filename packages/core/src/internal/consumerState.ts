@@ -119,7 +119,7 @@ export interface State extends Omit<Settings, "entries" | "queues"> {
   nextAt: number | null
   /** Whether nothing was left to perform when the consumer, draining, asked last. */
   isDrained: boolean
-  /** Until when runs that this consumer has lost sight of may be under a lease of its own. */
+  /** Until when runs that it has lost sight of may be under a lease of its own; 0 once it has asked for them since. */
   lostUntil: number
   /** The exchanges under way, and since when. */
   readonly asked: Set<{ readonly at: number }>

@@ -196,6 +196,9 @@ const carryOut = (
     return answered
   }
   const { disabled, nextAt: given, runs } = claimed ?? { nextAt: null, runs: [], disabled: [] }
+  if (claim.now >= state.lostUntil) {
+    state.lostUntil = 0
+  }
   const nextAt = sooner(state.nextAt, given, claim.now)
   if (nextAt !== state.nextAt) {
     state.nextAt = nextAt

@@ -135,14 +135,9 @@ const refuse = (state: State, inFlight: InFlight, refusal: settlement.Refusal): 
 const liveClock = Clock.make()
 
 const publishStart = (state: State, { previous, run }: InFlight): void => {
-  if (!state.bus.hasListeners) {
-    return
+  if (state.bus.hasListeners) {
+    state.bus.begin(run, previous, run.startedAt ?? run.dueAt)
   }
-  const at = run.startedAt ?? run.dueAt
-  if (previous === "running") {
-    state.bus.publish({ run: { ...run, state: "queued" }, from: "running", at })
-  }
-  state.bus.publish({ run, from: previous === "running" ? "queued" : previous, at })
 }
 
 /** Performs a run and hands its end in. Only the handler can be interrupted; what follows from it is carried out. */

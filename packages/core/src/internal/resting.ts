@@ -9,7 +9,8 @@ import { longestWait } from "./prefetch.js"
 
 /**
  * Until a signal, the moment the broker named, or the safety poll. The broker does not name the ends of this consumer's own
- * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
+ * leases, so as long as it may have lost sight of a run, it asks every third of a lease, and once after that: while all
+ * places were taken it has not asked.
  */
 export const rest = (state: State, bell: Effect.Latch): Effect.Effect<void> => {
   if (state.waiting.length > 0) {
@@ -19,7 +20,7 @@ export const rest = (state: State, bell: Effect.Latch): Effect.Effect<void> => {
     return bell.await
   }
   return Effect.flatMap(state.broker.now, (now) => {
-    const lostAt = state.lostUntil > now ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
+    const lostAt = state.lostUntil > 0 ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
     const next = Math.min(state.nextAt ?? Number.POSITIVE_INFINITY, lostAt ?? Number.POSITIVE_INFINITY)
     const wait = Duration.min(Duration.millis(Math.max(1, next - now)), state.broker.pollInterval)
     return Duration.isFinite(wait)

@@ -43,8 +43,8 @@ export const answered = (state: State, ended: Ended, answer: Settled | undefined
 }
 
 /**
- * The call before may have written the end, only its answer did not arrive. Nobody else writes under the same fence, so a run
- * that has left `running` with it has done so by this end.
+ * The call before may have written the end, only its answer did not arrive. No other consumer writes under the same fence, so
+ * a run that has left `running` with it has done so by this end.
  */
 const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   const { fence, id } = ended.settlement.run
@@ -52,10 +52,16 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
     onFailure: (error) => (error.transient ? Effect.sync(() => handInAgain(state, ended)) : lost(state, ended)),
     onSuccess: ([found]) =>
       found !== undefined && Option.isSome(found) && found.value.fence === fence && found.value.state !== "running"
-        ? Effect.sync(() => finish(state, ended, found.value))
+        ? Effect.sync(() => (isEndOf(ended.settlement, found.value) ? finish : letGoOf)(state, ended, found.value))
         : lost(state, ended)
   })
 }
+
+/** A run that was to be performed again may have been cancelled since, while it waited; who did so has told of it. */
+const isEndOf = ({ now, run }: Settlement, found: EncodedRun): boolean =>
+  isFinal(run.state) || !isFinal(found.state) || found.endedAt === now
+
+const letGoOf = (state: State, { inFlight }: Ended): void => letGo(state, inFlight)
 
 /** Hands an end in again, which could not be written. */
 export const handInAgain = (state: State, ended: Ended): void => {
@@ -73,7 +79,7 @@ const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Ef
 export const finish = (state: State, { inFlight, settlement }: Ended, run: EncodedRun): void => {
   // an attempt that has not begun has no end to tell of
   if (inFlight.isBegun) {
-    state.bus.publish({ run, from: "running", at: settlement.now })
+    state.bus.end(run, settlement.now)
   }
   measure(inFlight, run)
   if (state.stopping) {
@@ -123,6 +129,7 @@ const letGo = (state: State, inFlight: InFlight): void => {
     inFlight.meter.letGo()
   }
   state.inFlights.remove(inFlight)
+  state.bus.forget(inFlight.run)
   // the broker does not know that this consumer has room for another run of the task now
   state.hungry ||= inFlight.entry.definition.limits.perConsumer !== null
   if (state.inFlights.size === 0) {
