@@ -1,4 +1,4 @@
-import { Cause, Effect, Either, Exit, type Fiber, Runtime } from "effect"
+import { Cause, Duration, Effect, Either, Exit, type Fiber, Runtime } from "effect"
 import type { ClaimRequest, Exchanged } from "../Broker.js"
 import { BackendError } from "../TaskError.js"
 import type { State } from "./consumerState.js"
@@ -17,22 +17,34 @@ export interface NoAnswer {
 type Answer = Either.Either<Exchanged, NoAnswer>
 
 /**
- * One call of the broker. An answer that comes when the lease it asked for has ended is of no use, so after that time the
- * call is given up. It runs in a fiber of its own, for a broker that does not obey either; one that answers at once needs
+ * One call of the broker. An answer that comes when the lease it asked for has ended is of little use, so after that time the
+ * call is given up; after each failure in a row (`failures`) later, for a broker that is slow without end. It runs in a fiber of its own, for a broker that does not obey either; one that answers at once needs
  * neither a timer nor a turn.
  */
-export const ask = (state: State, ended: ReadonlyArray<Ended>, claim: ClaimRequest | null): Effect.Effect<Answer> =>
+export const ask = (
+  state: State,
+  ended: ReadonlyArray<Ended>,
+  claim: ClaimRequest | null,
+  failures: number
+): Effect.Effect<Answer> =>
   Effect.suspend(() => {
     const settlements = ended.map(({ settlement }) => settlement)
     const call = Effect.exit(Effect.suspend(() => state.broker.exchange({ settlements, claim })))
     const fiber = Runtime.runFork(state.untraced, call)
     const exit = fiber.unsafePoll()
-    return Effect.map(exit === null ? within(state, fiber) : exit, (exit) => read(state, ended, exit))
+    return Effect.map(exit === null ? within(state, fiber, failures) : exit, (exit) => read(state, ended, exit))
   })
 
 type Call = Fiber.RuntimeFiber<Exit.Exit<Exchanged, BackendError>>
 
-const within = ({ broker, lease }: State, fiber: Call): Effect.Effect<Exit.Exit<Exchanged, BackendError>> => {
+const mostLeases = 16
+
+const within = (
+  { broker, lease }: State,
+  fiber: Call,
+  failures: number
+): Effect.Effect<Exit.Exit<Exchanged, BackendError>> => {
+  const duration = Duration.times(lease, Math.min(2 ** failures, mostLeases))
   const giveUp = Effect.fiberIdWith((fiberId) => Effect.sync(() => fiber.unsafeInterruptAsFork(fiberId)))
   const late = new BackendError({
     backend: broker.name,
@@ -41,7 +53,7 @@ const within = ({ broker, lease }: State, fiber: Call): Effect.Effect<Exit.Exit<
     cause: new Error("the broker has not answered within the lease")
   })
   return Effect.flatten(fiber.await).pipe(
-    Effect.timeoutTo({ duration: lease, onSuccess: (exit) => exit, onTimeout: () => Exit.fail(late) }),
+    Effect.timeoutTo({ duration, onSuccess: (exit) => exit, onTimeout: () => Exit.fail(late) }),
     Effect.tap((exit) => (Exit.isFailure(exit) && fiber.unsafePoll() === null ? giveUp : Effect.void)),
     Effect.onInterrupt(() => giveUp)
   )

@@ -119,7 +119,7 @@ const exchange = (state: State, loop: Loop, limit: number): Effect.Effect<void> 
       const calledAt = nanos()
       state.exchanging++
       state.claiming += limit
-      return restore(ask(state, ended, claim)).pipe(
+      return restore(ask(state, ended, claim, loop.failuresInARow)).pipe(
         Effect.onExit(() =>
           Effect.sync(() => {
             state.asked.delete(asked)

@@ -32,6 +32,10 @@ export class Loop {
     return { name, state, failures, lastError }
   }
 
+  get failuresInARow(): number {
+    return this.failures
+  }
+
   get hasEnded(): boolean {
     return this.state === "ended"
   }

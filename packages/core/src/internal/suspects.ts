@@ -33,7 +33,7 @@ const tryEach = (state: State, suspects: ReadonlyArray<Suspect>): Effect.Effect<
   )
 
 const tryOne = (state: State, suspect: Suspect): Effect.Effect<boolean> =>
-  Effect.flatMap(ask(state, [suspect.ended], null), (result) => {
+  Effect.flatMap(ask(state, [suspect.ended], null, 0), (result) => {
     if (Either.isRight(result)) {
       state.answers++
       return Effect.as(settling.answered(state, suspect.ended, result.right.settled[0]), true)
