@@ -37,7 +37,12 @@ interface Allowed extends Open {
  * Where runs of a task wait in a queue: the last of the lanes with due ones, if there is one, and when the first of those is
  * due that do not stand in a lane yet.
  */
-type Place = readonly [task: string, queue: string, lastLane: string | null, dueAt: number | null]
+interface Place {
+  readonly task: string
+  readonly queue: string
+  readonly lastLane: string | null
+  readonly dueAt: number | null
+}
 
 /** What was seen without a transaction, or in the one in which the claim is made. */
 interface Seen {
@@ -99,11 +104,11 @@ const allowed = Effect.fnUntraced(function* (
   return { ...opened, quotas }
 })
 
-const isDue = ([, , , dueAt]: Place, now: number): boolean => dueAt !== null && dueAt <= now
+const isDue = ({ dueAt }: Place, now: number): boolean => dueAt !== null && dueAt <= now
 
 /** When the next run becomes due. */
 const nextDue = (places: ReadonlyArray<Place>, now: number): number =>
-  places.reduce((next, [, , , dueAt]) => (dueAt !== null && dueAt > now && dueAt < next ? dueAt : next), never)
+  places.reduce((next, { dueAt }) => (dueAt !== null && dueAt > now && dueAt < next ? dueAt : next), never)
 
 /** Where runs of these tasks wait. */
 const placesOf = (
@@ -112,7 +117,7 @@ const placesOf = (
   tasks: ReadonlyArray<string>,
   queues: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyArray<Place>, SqlError> =>
-  run.values<Place>(texts.places, [{ tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }])
+  run<Place>(texts.places, [{ tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }])
 
 /** What an idle consumer pays for: a few index look-ups, and no transaction. */
 const look = Effect.fnUntraced(function* (
@@ -134,7 +139,7 @@ const look = Effect.fnUntraced(function* (
   ])
   return {
     allowed: seen,
-    places: places.filter((place) => place[2] !== null || isDue(place, now)),
+    places: places.filter((place) => place.lastLane !== null || isDue(place, now)),
     expired: leases?.expired === 1,
     nextAt: Math.min(nextDue(places, now), leases?.next ?? never, seen.heldUntil)
   }
@@ -169,7 +174,7 @@ const promote = Effect.fnUntraced(function* (
   }
   const promoted: Array<Place> = []
   for (const place of places) {
-    const [task, queue] = place
+    const { queue, task } = place
     if (isDue(place, now)) {
       yield* run(parts.texts.promote, [{ task, queue, now, portion: Math.max(limit, portion) }])
       promoted.push(...(yield* placesOf(run, parts, [task], [queue])))
@@ -204,7 +209,7 @@ const plainRows = Effect.fnUntraced(function* (
   const { texts } = parts
   const isOnlyLane = places.length === 1
   const heads: Array<readonly [Head, Quota]> = []
-  for (const [task, , lane] of places) {
+  for (const { lastLane: lane, task } of places) {
     const quota = quotas.get(task)
     if (quota === undefined) {
       continue
@@ -226,11 +231,11 @@ const plainRows = Effect.fnUntraced(function* (
 
 /** Whether nothing but one number for each task stands between the runs of these places and a claim. */
 const allPlain = ({ queueLimits }: ClaimRequest, { quotas }: Allowed, places: ReadonlyArray<Place>): boolean =>
-  places.every(([task, queue, lane]) => {
+  places.every(({ lastLane, queue, task }) => {
     const quota = quotas.get(task)
     return (
       quota === undefined ||
-      (isPlain(quota.task) && lane === laneOf(queue, task) && queueLimits.every((limit) => limit.queue !== queue))
+      (isPlain(quota.task) && lastLane === laneOf(queue, task) && queueLimits.every((limit) => limit.queue !== queue))
     )
   })
 
@@ -251,7 +256,7 @@ const choose = Effect.fnUntraced(function* (
   const admitted = yield* parts.admit(run, request, {
     limit,
     places: places.flatMap((place) => {
-      const [task, queue] = place
+      const { queue, task } = place
       const quota = allowed.quotas.get(task)
       return quota === undefined ? [] : [{ task: quota.task, queue, isMoreDue: isDue(place, request.now) }]
     })
@@ -342,7 +347,7 @@ export const make = (t: Tables, turns: Turns) => {
         taken(run, request, {
           ...seen,
           allowed,
-          places: seen.places.filter(([task, queue]) => allowed.quotas.has(task) && allowed.queues.includes(queue))
+          places: seen.places.filter(({ queue, task }) => allowed.quotas.has(task) && allowed.queues.includes(queue))
         })
       ),
 

@@ -19,13 +19,13 @@ export const makeTexts = (t: Tables) => ({
 ) AS running FROM json_each(:tasks)`,
 
   // Which lane with a due run comes last, and when the first run that is still to be moved to its lane is due.
-  places: `SELECT served.value, source.value, (
+  places: `SELECT served.value AS task, source.value AS queue, (
   SELECT max(lane) FROM ${t.queue} WHERE state = 'queued'
     AND lane >= source.value || char(31) || served.value AND lane < source.value || char(31) || served.value || ' '
-), (
+) AS lastLane, (
   SELECT due_at FROM ${t.queue} AS run
   WHERE run.state = 'scheduled' AND run.task = served.value AND run.queue = source.value ORDER BY due_at LIMIT 1
-) FROM json_each(:tasks) AS served CROSS JOIN json_each(:queues) AS source`,
+) AS dueAt FROM json_each(:tasks) AS served CROSS JOIN json_each(:queues) AS source`,
 
   // Whether a lease of these tasks has ended, and when the next lease of another ends.
   leases: `SELECT (
