@@ -3,10 +3,11 @@ import { type ClaimedRun, type ClaimRequest, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
+import * as attemptResult from "./attemptResult.js"
 import type { State } from "./consumerState.js"
 import { type Complete, Current } from "./currentRun.js"
-import type { HandlerEntry } from "./definition.js"
 import type { InFlight } from "./inFlight.js"
+import * as interrupting from "./interrupting.js"
 import { maxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 import * as settling from "./settling.js"
@@ -24,13 +25,18 @@ export const hold = (
 ): void => {
   const { previous, run } = claimed
   const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
-    state.bus.publishLine(line)
+    state.bus.publishLine(line, run.task)
     state.unsaved.unsafeOpen()
+  }
+  const entry = state.entries.get(run.task)
+  if (entry === undefined) {
+    throw new Error(`the broker gave a run of ${run.task}, which was not asked for`)
   }
   const inFlight: InFlight = {
     run,
-    entry: entryOf(state, run),
+    entry,
     log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
+    meter: state.meter.of(run.task),
     previous,
     refusal: refusalOf(claimed, now, isDisabled),
     claimedAt: now,
@@ -39,6 +45,7 @@ export const hold = (
     begunAt: 0,
     fiber: null,
     stop: null,
+    interrupted: null,
     completed: null,
     progress: null,
     progressIsStored: true,
@@ -89,8 +96,9 @@ export const fillPlaces = (state: State): void => {
 const begin = (state: State, inFlight: InFlight): void => {
   state.inFlights.begin(inFlight)
   inFlight.begunAt = liveClock.unsafeCurrentTimeMillis()
+  inFlight.meter.began(inFlight.run, inFlight.previous)
   publishStart(state, inFlight)
-  const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight))
+  const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight), inFlight, state.tracing)
   const { fiberRefs, runtimeFlags } = state.surroundings
   const runtime = Runtime.make({ context: given.services, fiberRefs, runtimeFlags })
   const fiber = Runtime.runFork(runtime, perform(state, inFlight, given))
@@ -101,9 +109,17 @@ const begin = (state: State, inFlight: InFlight): void => {
   }
 }
 
-/** Gives back what still waits for a place: none of its attempts has begun. */
-export const giveBackWaiting = (state: State, now: number): void => {
+/** Gives back what still waits for a place, or some of it: none of its attempts has begun. */
+export const giveBackWaiting = (
+  state: State,
+  now: number,
+  isToGo: (inFlight: InFlight) => boolean = () => true
+): void => {
   for (const inFlight of state.waiting.splice(0)) {
+    if (!isToGo(inFlight)) {
+      state.waiting.push(inFlight)
+      continue
+    }
     settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), hold: null }, now)
   }
 }
@@ -118,14 +134,6 @@ const refuse = (state: State, inFlight: InFlight, refusal: settlement.Refusal): 
 
 const liveClock = Clock.make()
 
-const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
-  const entry = state.entries.get(run.task)
-  if (entry === undefined) {
-    throw new Error(`the broker gave a run of ${run.task}, which was not asked for`)
-  }
-  return entry
-}
-
 const publishStart = (state: State, { previous, run }: InFlight): void => {
   if (!state.bus.hasListeners) {
     return
@@ -139,29 +147,45 @@ const publishStart = (state: State, { previous, run }: InFlight): void => {
 
 /** Performs a run and hands its end in. Only the handler can be interrupted; what follows from it is carried out. */
 const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect.Effect<void> => {
-  const attempted = attemptOf(inFlight, given)
+  const attempted = attemptOf(state, inFlight, given)
   return (inFlight.previous === "running" ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
     Effect.flatMap((end) =>
       Effect.flatMap(state.broker.now, (now) =>
-        Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, decision, now))
+        Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, end, decision, now))
       )
     ),
-    Effect.catchAllCause((cause) => settling.abandon(state, inFlight, cause)),
+    Effect.catchAllCause((cause) => Effect.map(settling.abandon(state, inFlight, cause), () => fillPlaces(state))),
     Effect.uninterruptible
   )
 }
 
-const conclude = (state: State, inFlight: InFlight, decision: settlement.Decision | null, now: number): void => {
+const conclude = (
+  state: State,
+  inFlight: InFlight,
+  end: attempt.AttemptEnd,
+  decision: settlement.Decision | null,
+  now: number
+): void => {
+  measure(inFlight, end, now)
   state.prefetch.took(liveClock.unsafeCurrentTimeMillis() - inFlight.begunAt)
   const { completed } = inFlight
   if (completed !== null) {
     settling.finish(state, { inFlight, settlement: completed }, completed.run)
   } else if (decision === null) {
+    inFlight.meter.lostClaim()
     settling.loseSight(state, inFlight, now)
   } else {
     settling.handIn(state, inFlight, decision, now)
   }
   fillPlaces(state)
+}
+
+/** What the handler completed itself is a success, whatever came after; a run that is not tried again had no attempt. */
+const measure = ({ completed, meter, run, stop }: InFlight, end: attempt.AttemptEnd, now: number): void => {
+  const result = completed === null ? attemptResult.of(end, stop) : "success"
+  if (result !== "too_many_crashes") {
+    meter.attempted(result, now - (run.startedAt ?? now))
+  }
 }
 
 /** The attempts that crashed may have stored lines which the record does not count. */
@@ -174,13 +198,17 @@ const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> 
  * The attempt, or nothing: where the run was stopped while it waited for a place, or has crashed its consumers too often to
  * be tried again.
  */
-const attemptOf = ({ entry, run, stop }: InFlight, given: attempt.Given): Effect.Effect<attempt.AttemptEnd> => {
+const attemptOf = (state: State, inFlight: InFlight, given: attempt.Given): Effect.Effect<attempt.AttemptEnd> => {
+  const { entry, run, stop } = inFlight
   if (stop !== null) {
     return Effect.succeed({ _tag: "Interrupted", cause: Cause.empty })
   }
-  return run.crashes > entry.definition.maxCrashes
-    ? Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
-    : attempt.perform(given)
+  if (run.crashes > entry.definition.maxCrashes) {
+    return Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
+  }
+  return entry.definition.timeout === undefined
+    ? attempt.perform(given)
+    : attempt.perform(given, () => interrupting.note(state, inFlight, "Timeout"))
 }
 
 const currentRunOf = (state: State, inFlight: InFlight): Current =>
@@ -189,6 +217,7 @@ const currentRunOf = (state: State, inFlight: InFlight): Current =>
       inFlight.progress = progress
       inFlight.progressIsStored = false
       state.unsaved.unsafeOpen()
+      state.bus.publishProgress(inFlight.run, progress)
     },
     complete: completeInPlace(state, inFlight)
   })

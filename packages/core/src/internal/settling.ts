@@ -1,4 +1,4 @@
-import { type Cause, Duration, Effect, Option } from "effect"
+import { type Cause, Clock, Duration, Effect, Option } from "effect"
 import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
@@ -57,12 +57,14 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   })
 }
 
-const handInAgain = (state: State, ended: Ended): void => {
+/** Hands an end in again, which could not be written. */
+export const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
   wake(state)
 }
 
 const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Effect<void> => {
+  inFlight.meter.lostClaim()
   letGo(state, inFlight)
   return Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
 }
@@ -73,10 +75,22 @@ export const finish = (state: State, { inFlight, settlement }: Ended, run: Encod
   if (inFlight.isBegun) {
     state.bus.publish({ run, from: "running", at: settlement.now })
   }
+  measure(inFlight, run)
   if (state.stopping) {
     report(state, inFlight, run)
   }
+  if (state.drained !== null && isFinal(run.state)) {
+    state.drained[run.state] = (state.drained[run.state] ?? 0) + 1
+  }
   letGo(state, inFlight)
+}
+
+const measure = ({ meter, run: { attempt } }: InFlight, run: EncodedRun): void => {
+  if (isFinal(run.state)) {
+    meter.ended(run.state)
+  } else if (run.attempt > attempt) {
+    meter.retriedOnce()
+  }
 }
 
 const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void => {
@@ -93,7 +107,8 @@ const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void =>
 /** What cannot be written is left to who takes the run over. */
 export const abandon = (state: State, inFlight: InFlight, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.logError("a run could not be settled; it will be taken over", cause).pipe(
-    Effect.zipRight(state.broker.now),
+    // a place must be freed whatever befalls the broker
+    Effect.zipRight(Effect.catchAllCause(state.broker.now, () => Clock.currentTimeMillis)),
     Effect.map((now) => loseSight(state, inFlight, now))
   )
 
@@ -104,11 +119,17 @@ export const loseSight = (state: State, inFlight: InFlight, now: number): void =
 }
 
 const letGo = (state: State, inFlight: InFlight): void => {
+  if (inFlight.isBegun) {
+    inFlight.meter.letGo()
+  }
   state.inFlights.remove(inFlight)
   // the broker does not know that this consumer has room for another run of the task now
   state.hungry ||= inFlight.entry.definition.limits.perConsumer !== null
   if (state.inFlights.size === 0) {
     state.busy.unsafeClose()
   }
+  // what has ended may have made something due that a draining consumer is to perform
+  state.hungry ||= state.phase === "draining"
+  state.idle.look()
   wake(state)
 }

@@ -87,6 +87,29 @@ const querying = ({ database, names, records }: Parts): Pick<Service, "get" | "r
   logs: (id, options) => database.read("logs", (run) => records.logs(run, id, options))
 })
 
+type QueueRow = readonly [queue: string, queued: number, scheduled: number, running: number, oldestDueAt: number | null]
+
+/** All unfinished runs are read for it, so it is for those who ask now and then. */
+const queues = ({ database, names }: Parts): Pick<Service, "queues"> => {
+  const all = {
+    name: `${names.prefix}queues`,
+    text: `SELECT queue, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'scheduled'),
+  count(*) FILTER (WHERE state = 'running'), min(due_at) FILTER (WHERE state <> 'running')
+FROM ${names.queue} GROUP BY queue`
+  }
+  return {
+    queues: Effect.map(database.call<QueueRow>("queues", all, []), (rows) =>
+      rows.map(([queue, queued, scheduled, running, oldestDueAt]) => ({
+        queue,
+        queued,
+        scheduled,
+        running,
+        oldestDueAt
+      }))
+    )
+  }
+}
+
 type ConsumerRow = readonly [
   id: string,
   startedAt: number,
@@ -146,5 +169,6 @@ ON CONFLICT (id) DO UPDATE SET started_at = excluded.started_at, seen_at = exclu
 export const make = (parts: Parts): Service => ({
   ...recording(parts),
   ...querying(parts),
+  ...queues(parts),
   ...consumers(parts)
 })

@@ -1,4 +1,4 @@
-import type { Store } from "@effect-tasks/core/Store"
+import type { QueueStats, Store } from "@effect-tasks/core/Store"
 import type { TaskState } from "@effect-tasks/core/TaskState"
 import { Effect, Option } from "effect"
 import { type RunRow, toRun } from "../rows.js"
@@ -86,6 +86,15 @@ const querying = ({
     lines.length === 0 ? Effect.void : database.write("appendLogs", (run) => records.appendLogs(run, lines))
 })
 
+/** All unfinished runs are read for it, so it is for those who ask now and then. */
+const queues = ({ database, tables }: Parts): Pick<typeof Store.Service, "queues"> => ({
+  queues: database.read("queues", (run) =>
+    run<QueueStats>(`SELECT queue, sum(state = 'queued') AS queued, sum(state = 'scheduled') AS scheduled,
+  sum(state = 'running') AS running, min(CASE WHEN state <> 'running' THEN due_at END) AS oldestDueAt
+FROM ${tables.queue} GROUP BY queue`)
+  )
+})
+
 const removing = ({ database, records }: Parts): Pick<typeof Store.Service, "remove"> => ({
   remove: (ids) => (ids.length === 0 ? Effect.succeed(0) : database.write("remove", (run) => records.remove(run, ids)))
 })
@@ -112,6 +121,7 @@ const consumers = ({
 export const make = (parts: Parts): typeof Store.Service => ({
   ...recording(parts),
   ...querying(parts),
+  ...queues(parts),
   ...removing(parts),
   ...consumers(parts)
 })
