@@ -52,7 +52,7 @@ const request = (consumer: string, limit: number, maxConcurrency: number | null)
   consumer,
   queues: ["default"],
   queueLimits: [],
-  tasks: [{ name: "T", maxConcurrency }],
+  tasks: [{ name: "T", maxConcurrency, limits: [], room: null }],
   limit,
   now: 0,
   leaseUntil: 60_000
@@ -576,7 +576,13 @@ describe.skipIf(isSkipped)("PgBackend", () => {
         yield* Effect.gen(function* () {
           const broker = yield* Broker.Broker
           const store = yield* Store.Store
-          const idempotency = { key: "k", holdMillis: null, onConflict: "reject" } as const
+          const idempotency = {
+            key: "k",
+            holdMillis: null,
+            holdUntil: null,
+            onConflict: "reject",
+            latestDueAt: null
+          } as const
           const runs = [encoded({ n: 1 }), encoded({ n: 2, idempotency })]
           yield* broker.enqueue(runs)
           yield* broker.enqueue(runs)

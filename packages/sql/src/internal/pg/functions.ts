@@ -1,6 +1,9 @@
 import { runColumnNames as columns } from "../rows.js"
+import { makeChanges } from "./changes.js"
 import { exchange } from "./exchange.js"
+import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
+import { makeRetention } from "./pruning.js"
 import { type Column, columnTypes } from "./tables.js"
 import { list, nulls, resultColumns, settings } from "./texts.js"
 
@@ -21,6 +24,7 @@ const settled = [
   "ended_at",
   "attempt",
   "crashes",
+  "snoozes",
   "fence",
   "consumer",
   "lease_until",
@@ -46,18 +50,20 @@ const cancelledOutcome = (reason: string): string =>
  */
 const remember = (t: Names): string => `kept AS (
     INSERT INTO ${t.history} (${list(columns)}) SELECT ${list(columns)} FROM gone ON CONFLICT (id) DO NOTHING
-    RETURNING id, queue, task, state, ended_at, key, key_hold
+    RETURNING id, queue, task, state, ended_at, key, CASE
+      WHEN state <> 'success' THEN 0
+      WHEN key_hold IS NOT NULL THEN greatest(ended_at + key_hold, key_until)
+    END AS key_held
   ), counted AS (
     INSERT INTO ${t.count} (queue, task, state, runs)
     SELECT queue, task, state, count(*) FROM kept GROUP BY queue, task, state
   ), freed AS (
     DELETE FROM ${t.key} AS held USING (
-      SELECT task, key, id FROM kept WHERE key IS NOT NULL AND (state <> 'success' OR key_hold = 0) ORDER BY task, key
+      SELECT task, key, id FROM kept WHERE key IS NOT NULL AND key_held <= coalesce(ended_at, 0) ORDER BY task, key
     ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
   ), held AS (
     UPDATE ${t.key} AS held SET held_until = ended.until FROM (
-      SELECT task, key, id, ended_at + key_hold AS until FROM kept
-      WHERE key IS NOT NULL AND state = 'success' AND key_hold > 0 ORDER BY task, key
+      SELECT task, key, id, key_held AS until FROM kept WHERE key IS NOT NULL AND key_held > coalesce(ended_at, 0) ORDER BY task, key
     ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
   )`
 
@@ -137,7 +143,7 @@ BEGIN
     INSERT INTO ${t.control} AS hold (kind, name, held_until)
     SELECT 'hold', name, max(until) FROM json_to_recordset(p_holds) AS wish (place int, name text, until bigint)
     WHERE place = ANY (places) GROUP BY name ORDER BY name
-    ON CONFLICT (kind, name) DO UPDATE SET held_until = greatest(excluded.held_until, hold.held_until);
+    ON CONFLICT (name, kind) DO UPDATE SET held_until = greatest(excluded.held_until, hold.held_until);
   END IF;
 END $body$;`
 }
@@ -223,4 +229,6 @@ BEGIN
 END $body$;`
 
 export const makeFunctions = (t: Names): string =>
-  [enqueue, settle, exchange, extend, cancel, record, get].map((make) => make(t)).join("\n\n")
+  [enqueue, settle, exchange, lookFurther, startChosen, extend, cancel, record, get, makeChanges, makeRetention]
+    .map((make) => make(t))
+    .join("\n\n")
