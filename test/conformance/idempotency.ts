@@ -78,4 +78,57 @@ export const idempotency: Family = (rule) => {
       assert.notStrictEqual((yield* Sum.queue({ a: 1, b: 1 }, { idempotencyKey })).id, first.id)
     })
   )
+
+  rule("of all requests during a run, the latest is performed after it", () =>
+    Effect.gen(function* () {
+      const Sync = Task.make("Sync", { payload: { n: Schema.Number }, maxConcurrency: 1 })
+      const performed: Array<number> = []
+      yield* serve(TaskGroup.make(Sync), {
+        Sync: ({ n }) =>
+          Effect.zipRight(
+            Effect.sync(() => performed.push(n)),
+            Effect.sleep("1 second")
+          )
+      })
+      const ask = (n: number) => Sync.queue({ n }, { idempotencyKey: { key: "k", onConflict: "replace" } })
+      const first = yield* ask(1)
+      yield* becomes(first, "running")
+      const [second, third] = [yield* ask(2), yield* ask(3)]
+      assert.deepStrictEqual([second.existing, third.existing, third.id], [false, true, second.id])
+      yield* advance("1 second")
+      yield* becomes(second, "running")
+      yield* advance("1 second")
+      yield* becomes(second, "success")
+      assert.deepStrictEqual(performed, [1, 3])
+    })
+  )
+
+  rule("debounced requests are performed once, with the latest payload, when they have come to rest", () =>
+    Effect.gen(function* () {
+      yield* serve(TaskGroup.make(Sum), { Sum: add })
+      const ask = (a: number) =>
+        Sum.queue({ a, b: 0 }, { idempotencyKey: { key: "k", debounce: "10 seconds", maxWait: "25 seconds" } })
+      const first = yield* ask(1)
+      for (const a of [2, 3, 4]) {
+        yield* advance("8 seconds")
+        assert.strictEqual((yield* ask(a)).id, first.id)
+      }
+      assert.strictEqual((yield* first.poll).state, "scheduled")
+      yield* advance("1 second")
+      assert.strictEqual(yield* first.await, 4)
+    })
+  )
+
+  rule("throttled requests are performed once in each period", () =>
+    Effect.gen(function* () {
+      yield* serve(TaskGroup.make(Sum), { Sum: add })
+      const ask = (a: number) => Sum.queue({ a, b: 0 }, { idempotencyKey: { key: "k", throttle: "1 minute" } })
+      const first = yield* ask(1)
+      assert.strictEqual(yield* first.await, 1)
+      yield* advance("59 seconds")
+      assert.deepStrictEqual([(yield* ask(2)).id, yield* (yield* ask(2)).await], [first.id, 1])
+      yield* advance("1 second")
+      assert.strictEqual(yield* (yield* ask(3)).await, 3)
+    })
+  )
 }

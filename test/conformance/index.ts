@@ -4,28 +4,38 @@
  */
 
 import { describe } from "@effect/vitest"
+import { batches } from "./batches.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
 import { consumer } from "./consumer.js"
+import { controls } from "./controls.js"
 import { delivery } from "./delivery.js"
+import { editing } from "./editing.js"
 import { enqueueing } from "./enqueueing.js"
 import { events } from "./events.js"
 import { exchanging } from "./exchanging.js"
 import { exits } from "./exits.js"
 import { extending } from "./extending.js"
+import { groups } from "./groups.js"
 import { type Family, family, type Subject } from "./harness.js"
 import { idempotency } from "./idempotency.js"
 import { inPlace } from "./inPlace.js"
+import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { operating } from "./operating.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
 import { queueing } from "./queueing.js"
+import { rateLimiting } from "./rateLimiting.js"
+import { rates } from "./rates.js"
+import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
 
 const families: Record<string, Family> = {
@@ -33,6 +43,12 @@ const families: Record<string, Family> = {
   "broker: claim": claiming,
   "broker: settle": settling,
   "broker: exchange": exchanging,
+  "broker: limits": keyedLimits,
+  "broker: rates": rates,
+  "broker: groups": groups,
+  "broker: controls": controls,
+  "broker: replace": replacing,
+  "broker: edit": editing,
   "broker: extend": extending,
   "broker: cancel": cancelling,
   store: querying,
@@ -43,7 +59,11 @@ const families: Record<string, Family> = {
   exits,
   retrying,
   delivery,
+  versions,
+  batches,
   limits,
+  "rate limiting": rateLimiting,
+  operating,
   cancellation,
   waiting,
   "in place": inPlace,

@@ -15,7 +15,7 @@ import {
   TaskManager,
   TaskTransaction
 } from "@effect-tasks/core"
-import { Deferred, Effect, Layer, Schema, type Scope } from "effect"
+import { Deferred, Effect, Either, Layer, Schema, type Scope } from "effect"
 import { servedTask } from "./encoded.js"
 import { eventually } from "./harness.js"
 
@@ -35,7 +35,8 @@ const Pay = Task.make("Pay", {
   retry: RetryPolicy.make({ retries: 2, delay: 0 })
 })
 
-const accounts = "application_account"
+/** The application's own table. A server may have that of another process beside it. */
+const accounts = `application_account_${process.pid}`
 
 const insert = (amount: number) =>
   Effect.flatMap(SqlClient.SqlClient, (sql) => sql`INSERT INTO ${sql(accounts)} (amount) VALUES (${amount})`)
@@ -85,7 +86,9 @@ export const transactional = (name: string, subject: Subject): void => {
           yield* Effect.provide(
             Effect.gen(function* () {
               const sql = yield* SqlClient.SqlClient
-              yield* sql`CREATE TABLE ${sql(accounts)} (amount INTEGER NOT NULL)`
+              yield* Effect.acquireRelease(sql`CREATE TABLE ${sql(accounts)} (amount INTEGER NOT NULL)`, () =>
+                Effect.orDie(sql`DROP TABLE ${sql(accounts)}`)
+              )
               yield* body(open)
             }),
             context
@@ -234,6 +237,30 @@ export const transactional = (name: string, subject: Subject): void => {
           assert.strictEqual(yield* Deferred.await(after), "Failure")
           assert.deepStrictEqual(yield* amounts, [])
           assert.deepInclude(yield* run.poll, { state: "running", consumer: "B" })
+        })
+      )
+
+      rule("ends one run of a batch, whatever becomes of the others", () =>
+        Effect.gen(function* () {
+          const complete = ({ payload: { amount }, use }: Task.BatchItem<typeof Pay.payloadSchema.Type>) =>
+            Effect.exit(
+              use(
+                Pay.completeWith(
+                  Effect.zipRight(
+                    Effect.orDie(insert(amount)),
+                    amount === 2 ? Effect.dieMessage("no") : Effect.succeed(amount * 2)
+                  )
+                )
+              )
+            )
+          const handler = Task.batch(Pay, { maxSize: 3, maxWait: 100 }, (items) =>
+            Effect.zipRight(Effect.forEach(items, complete), new Oops())
+          )
+          yield* TaskConsumer.make(TaskGroup.make(Pay), { grace: 0 }).pipe(Effect.provide(handler))
+          const runs = yield* Pay.queueAll([{ amount: 1 }, { amount: 2 }, { amount: 3 }])
+          const exits = yield* Effect.forEach(runs, (run) => Effect.either(run.awaitFor("8 seconds")))
+          assert.deepStrictEqual(exits, [Either.right(2), Either.left(new Oops()), Either.right(6)])
+          assert.deepStrictEqual(yield* amounts, [1, 3])
         })
       )
 

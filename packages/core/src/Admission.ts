@@ -97,9 +97,17 @@ const separator = "\u001f"
 
 const keysOf = (limitKeys: string | null): ReadonlyArray<string> => (limitKeys === null ? [] : JSON.parse(limitKeys))
 
-/** The name of what a limit counts: the limit's place among those of the task, and the key. */
-const nameOf = (task: string, place: number, key: number | null, keys: ReadonlyArray<string>): string =>
-  key === null ? `${task}${separator}${place}` : `${task}${separator}${place}${separator}${keys[key] ?? ""}`
+/** The limits of a task that hold for runs with these keys. A run that was queued before a limit has no key for it. */
+const limitsOf = (
+  { limits, name }: ServedTask,
+  limitKeys: string | null
+): ReadonlyArray<{ readonly name: string; readonly limit: Limit.Encoded }> => {
+  const keys = keysOf(limitKeys)
+  return limits.flatMap((limit, place) => {
+    const key = limit.key === null ? "" : keys[limit.key]
+    return key === undefined ? [] : [{ name: `${name}${separator}${place}${separator}${key}`, limit }]
+  })
+}
 
 /**
  * The names of the rates that the runs of a lane pass.
@@ -107,12 +115,8 @@ const nameOf = (task: string, place: number, key: number | null, keys: ReadonlyA
  * @since 0.1.0
  * @category rates
  */
-export const rateNames = (task: ServedTask, { limitKeys }: Kind): ReadonlyArray<string> => {
-  const keys = keysOf(limitKeys)
-  return task.limits.flatMap((limit, place) =>
-    limit._tag === "Concurrency" ? [] : [nameOf(task.name, place, limit.key, keys)]
-  )
-}
+export const rateNames = (task: ServedTask, { limitKeys }: Kind): ReadonlyArray<string> =>
+  limitsOf(task, limitKeys).flatMap(({ limit, name }) => (limit._tag === "Concurrency" ? [] : [name]))
 
 interface Counter {
   free: number
@@ -168,12 +172,12 @@ export class Limits {
     this.tasks = new Map(request.tasks.map((task) => [task.name, task]))
     for (const { limitKeys, runs, task } of usage.running) {
       this.count(task, runs)
-      const keys = keysOf(limitKeys)
-      this.tasks.get(task)?.limits.forEach((limit, place) => {
+      const served = this.tasks.get(task)
+      for (const { limit, name } of served === undefined ? [] : limitsOf(served, limitKeys)) {
         if (limit._tag === "Concurrency") {
-          this.count(nameOf(task, place, limit.key, keys), runs)
+          this.count(name, runs)
         }
-      })
+      }
     }
   }
 
@@ -216,15 +220,13 @@ export class Limits {
     if (task.room !== null) {
       counters.push(this.counter(`${task.name}${separator}room`, task.room, 0))
     }
-    const keys = keysOf(kind.limitKeys)
-    task.limits.forEach((limit, place) => {
-      const name = nameOf(task.name, place, limit.key, keys)
+    for (const { limit, name } of limitsOf(task, kind.limitKeys)) {
       if (limit._tag === "Concurrency") {
         counters.push(this.counter(name, limit.max, this.running.get(name) ?? 0))
       } else {
         rates.push(this.rate(name, limit))
       }
-    })
+    }
     return { counters, rates }
   }
 
@@ -289,9 +291,9 @@ export class Turns {
     return this.byGroup.get(`${queue}${separator}${group ?? ""}`) ?? 0
   }
 
-  /** Notes a turn of the group. Turns within a millisecond keep their order. */
+  /** Notes a turn of the group. Turns within a millisecond keep their order, and come after whoever is due in it. */
   served({ group, queue }: Kind, now: number): void {
-    this.latest = Math.max(now, this.latest + 0.001)
+    this.latest = Math.max(now, this.latest) + 0.001
     const name = `${queue}${separator}${group ?? ""}`
     this.byGroup.delete(name)
     this.byGroup.set(name, this.latest)

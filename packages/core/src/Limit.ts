@@ -78,17 +78,6 @@ export interface FixedWindow<in Payload> {
 }
 
 /**
- * Several limits, all of which hold.
- *
- * @since 0.1.0
- * @category models
- */
-export interface All<in Payload> {
-  readonly _tag: "All"
-  readonly limits: ReadonlyArray<Single<Payload>>
-}
-
-/**
  * One limit by itself.
  *
  * @since 0.1.0
@@ -97,12 +86,14 @@ export interface All<in Payload> {
 export type Single<Payload> = Concurrency<Payload> | PerConsumer | TokenBucket<Payload> | FixedWindow<Payload>
 
 /**
- * One limit, or several.
+ * One limit, or several all of which hold.
  *
  * @since 0.1.0
  * @category models
  */
-export type Limit<Payload> = Single<Payload> | All<Payload>
+export interface Limit<in Payload> {
+  readonly limits: ReadonlyArray<Single<Payload>>
+}
 
 /**
  * At most `max` runs of the task, or of each key, are performed at one time, over all consumers.
@@ -112,20 +103,20 @@ export type Limit<Payload> = Single<Payload> | All<Payload>
  * import { Limit, Task } from "@effect-tasks/core"
  * import { Schema } from "effect"
  *
- * // one import at a time for each customer
+ * // one import at a time for each customer; the type of what the key is made of is to be written out
  * const Import = Task.make("Import", {
  *   payload: { customer: Schema.String },
- *   limit: Limit.concurrency({ max: 1, key: ({ customer }) => customer })
+ *   limit: Limit.concurrency({ max: 1, key: (payload: { readonly customer: string }) => payload.customer })
  * })
  * ```
  *
  * @since 0.1.0
  * @category constructors
  */
-export const concurrency = <Payload = unknown>(options: {
+export const concurrency = <Payload>(options: {
   readonly max: number
   readonly key?: Key<Payload> | undefined
-}): Limit<Payload> => ({ _tag: "Concurrency", max: options.max, key: options.key })
+}): Limit<Payload> => ({ limits: [{ _tag: "Concurrency", max: options.max, key: options.key }] })
 
 /**
  * At most `max` runs of the task are performed at one time by one consumer, so by one process that has one.
@@ -134,8 +125,7 @@ export const concurrency = <Payload = unknown>(options: {
  * @category constructors
  */
 export const perConsumer = (options: { readonly max: number }): Limit<unknown> => ({
-  _tag: "PerConsumer",
-  max: options.max
+  limits: [{ _tag: "PerConsumer", max: options.max }]
 })
 
 /**
@@ -154,19 +144,23 @@ export const perConsumer = (options: { readonly max: number }): Limit<unknown> =
  * @since 0.1.0
  * @category constructors
  */
-export const tokenBucket = <Payload = unknown>(options: {
+export const tokenBucket = <Payload>(options: {
   readonly limit: number
   readonly every: Duration.DurationInput
   readonly burst?: number | undefined
   readonly key?: Key<Payload> | undefined
   readonly onLimit?: OnLimit | undefined
 }): Limit<Payload> => ({
-  _tag: "TokenBucket",
-  limit: options.limit,
-  every: Duration.decode(options.every),
-  burst: options.burst ?? options.limit,
-  key: options.key,
-  onLimit: options.onLimit ?? "wait"
+  limits: [
+    {
+      _tag: "TokenBucket",
+      limit: options.limit,
+      every: Duration.decode(options.every),
+      burst: options.burst ?? options.limit,
+      key: options.key,
+      onLimit: options.onLimit ?? "wait"
+    }
+  ]
 })
 
 /**
@@ -176,17 +170,21 @@ export const tokenBucket = <Payload = unknown>(options: {
  * @since 0.1.0
  * @category constructors
  */
-export const fixedWindow = <Payload = unknown>(options: {
+export const fixedWindow = <Payload>(options: {
   readonly limit: number
   readonly window: Duration.DurationInput
   readonly key?: Key<Payload> | undefined
   readonly onLimit?: OnLimit | undefined
 }): Limit<Payload> => ({
-  _tag: "FixedWindow",
-  limit: options.limit,
-  window: Duration.decode(options.window),
-  key: options.key,
-  onLimit: options.onLimit ?? "wait"
+  limits: [
+    {
+      _tag: "FixedWindow",
+      limit: options.limit,
+      window: Duration.decode(options.window),
+      key: options.key,
+      onLimit: options.onLimit ?? "wait"
+    }
+  ]
 })
 
 /**
@@ -197,12 +195,14 @@ export const fixedWindow = <Payload = unknown>(options: {
  * import { Limit, Task } from "@effect-tasks/core"
  * import { Schema } from "effect"
  *
+ * const byAccount = (payload: { readonly account: string }) => payload.account
+ *
  * const Call = Task.make("Call", {
  *   payload: { account: Schema.String },
  *   limit: Limit.all(
  *     Limit.concurrency({ max: 20 }),
- *     Limit.concurrency({ max: 2, key: ({ account }) => account }),
- *     Limit.tokenBucket({ limit: 100, every: "1 minute", key: ({ account }) => account })
+ *     Limit.concurrency({ max: 2, key: byAccount }),
+ *     Limit.tokenBucket({ limit: 100, every: "1 minute", key: byAccount })
  *   )
  * })
  * ```
@@ -210,19 +210,9 @@ export const fixedWindow = <Payload = unknown>(options: {
  * @since 0.1.0
  * @category constructors
  */
-export const all = <Payload = unknown>(...limits: ReadonlyArray<Limit<Payload>>): Limit<Payload> => ({
-  _tag: "All",
-  limits: limits.flatMap(list)
+export const all = <Payload>(...limits: ReadonlyArray<Limit<Payload>>): Limit<Payload> => ({
+  limits: limits.flatMap((limit) => limit.limits)
 })
-
-/**
- * The single limits of a limit.
- *
- * @since 0.1.0
- * @category conversions
- */
-export const list = <Payload>(limit: Limit<Payload>): ReadonlyArray<Single<Payload>> =>
-  limit._tag === "All" ? limit.limits : [limit]
 
 /**
  * A limit as brokers see it. `key` is the place of its key in a run's `limitKeys`; `null`: one for all runs of the task.
@@ -243,7 +233,7 @@ export interface EncodedConcurrency {
 }
 
 /**
- * Times are milliseconds. A rate that refuses ends what it does not let pass.
+ * Times are whole milliseconds. A rate that refuses ends what it does not let pass.
  *
  * @since 0.1.0
  * @category encoded
@@ -266,8 +256,10 @@ export type EncodedRate =
     }
 
 /**
- * What has passed a rate. From `until` on (epoch milliseconds, with a fraction) it is as if nothing had. `used` is how many
- * have passed in the window that ends then.
+ * What has passed a rate, in whole numbers. Well after `until` (epoch milliseconds) it is as if nothing had.
+ *
+ * Of a fixed window `until` is the end, and `used` how many have passed in it. Of a token bucket, the bucket is full again
+ * `used / limit` milliseconds after `until`.
  *
  * @since 0.1.0
  * @category rates
@@ -285,8 +277,9 @@ export interface RateState {
  */
 export const unused: RateState = { until: 0, used: 0 }
 
-/** Sums of fractions may be a little off. */
-const tolerance = 1e-6
+/** What is missing in a bucket, in parts of which each token has as many as there are milliseconds in `every`. */
+const missing = ({ limit }: { readonly limit: number }, { until, used }: RateState, now: number): number =>
+  Math.max(0, (until - now) * limit + used)
 
 /**
  * How many more may pass a rate now.
@@ -298,22 +291,17 @@ export const free = (rate: EncodedRate, state: RateState, now: number): number =
   if (rate._tag === "FixedWindow") {
     return state.until > now ? Math.max(0, rate.limit - state.used) : rate.limit
   }
-  const interval = rate.everyMillis / rate.limit
-  return Math.max(0, Math.floor(rate.burst - Math.max(0, state.until - now) / interval + tolerance))
+  return Math.max(0, Math.floor(rate.burst - missing(rate, state, now) / rate.everyMillis))
 }
 
 /**
- * When the next one may pass a rate, in whole epoch milliseconds, if none may pass now.
+ * When the next one may pass a rate, in epoch milliseconds, if none may pass now.
  *
  * @since 0.1.0
  * @category rates
  */
-export const freeAt = (rate: EncodedRate, state: RateState): number =>
-  Math.ceil(
-    rate._tag === "FixedWindow"
-      ? state.until
-      : state.until - (rate.burst - 1) * (rate.everyMillis / rate.limit) - tolerance
-  )
+export const freeAt = (rate: EncodedRate, { until, used }: RateState): number =>
+  rate._tag === "FixedWindow" ? until : until + Math.ceil((used - (rate.burst - 1) * rate.everyMillis) / rate.limit)
 
 /**
  * The state of a rate after one has passed.
@@ -327,5 +315,6 @@ export const passed = (rate: EncodedRate, state: RateState, now: number): RateSt
       ? { until: state.until, used: state.used + 1 }
       : { until: (Math.floor(now / rate.windowMillis) + 1) * rate.windowMillis, used: 1 }
   }
-  return { until: Math.max(state.until, now) + rate.everyMillis / rate.limit, used: 0 }
+  const parts = missing(rate, state, now) + rate.everyMillis
+  return { until: now + Math.floor(parts / rate.limit), used: parts % rate.limit }
 }

@@ -6,6 +6,7 @@
  */
 import { Duration, Effect, type Layer, type Schedule, Schema, type Scope } from "effect"
 import type { CurrentRun } from "./CurrentRun.js"
+import * as batching from "./internal/batching.js"
 import * as completing from "./internal/completing.js"
 import type * as definition from "./internal/definition.js"
 import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
@@ -18,8 +19,10 @@ import {
   TaskManager
 } from "./internal/managerTag.js"
 import * as taskLimits from "./internal/taskLimits.js"
-import * as Limit from "./Limit.js"
-import type { BackendError, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
+import type { CompleteUpcasts, Upcasts } from "./internal/versions.js"
+import * as versions from "./internal/versions.js"
+import type * as Limit from "./Limit.js"
+import type { BackendError, InvalidOption, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
 import type { TaskTransaction } from "./TaskTransaction.js"
@@ -55,6 +58,9 @@ export interface Any extends definition.Definition {}
  *
  * - `description`: what it does, for people
  * - `payload`: the fields, or the schema, of what goes in. Default: nothing
+ * - `version`: the version of the payload's encoded form, a literal integer. Default: 1
+ * - `upcasts`: for each older version, the function that makes the next version's encoded payload of its own (see
+ *   `Upcasts`). Default: none, which only version 1 allows
  * - `success`: the schema of what comes out. Default: nothing
  * - `error`: the schema of the errors that the handler may fail with. Default: none
  * - `retry`: whether and when a failed run is tried again (see `RetryPolicy`). Default: never
@@ -75,6 +81,8 @@ export interface Any extends definition.Definition {}
 export interface Options<Payload, Success extends Schema.Schema.All, Error extends Schema.Schema.All> {
   readonly description?: string | undefined
   readonly payload?: Payload | undefined
+  readonly version?: number | undefined
+  readonly upcasts?: Upcasts | undefined
   readonly success?: Success | undefined
   readonly error?: Error | undefined
   readonly retry?: Schedule.Schedule<unknown, Failure<Schema.Schema.Type<Error>>> | undefined
@@ -141,6 +149,29 @@ export type {
    */
   QueueOptions
 } from "./internal/managerTag.js"
+export type {
+  /**
+   * Makes the encoded payload of version n + 1 of the encoded payload of version n. A pure function: it is called each time
+   * that an old run is performed. What it throws ends the run as `PayloadInvalid`; nothing is lost, the payload is stored as
+   * it was queued, and the run can be repeated once the upcast is put right.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Upcast,
+  /**
+   * The upcasts of a task of version n: those from the versions 1 to n - 1, all of them. A run is stored with the payload
+   * and the version that it was queued with; when it is performed, the payload goes through the upcasts from its version on,
+   * and then through the schema.
+   *
+   * While a new version is rolled out, consumers of the old one meet runs of the new one. They put such a run off by 10
+   * seconds, log a warning, and burn no attempt.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Upcasts
+} from "./internal/versions.js"
 
 /**
  * A task, and the ways to use it. The accessors need a `TaskManager`.
@@ -214,6 +245,55 @@ export interface Task<
 
 export type {
   /**
+   * The function that performs several runs of a task at once. It gives one `Exit`, or `Either`, for each item, in their
+   * order. When it fails itself, or dies, so does every run of the batch.
+   *
+   * It has no current run: `CurrentRun` in it leaves a Layer that nobody can provide. The `Scope` in it is the batch's own,
+   * and is closed when the handler has ended. A run that is queued in it has no parent, and what it logs goes to the
+   * application's loggers, but to the log of no run; inside `item.use` both belong to the item's run.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  BatchHandlerOf,
+  /**
+   * One run of a batch.
+   *
+   * - `payload`: what went in
+   * - `run`: what `CurrentRun` shows of a run
+   * - `use`: performs an effect as a part of this run: there, `CurrentRun`, `completeWith`, log lines and what is queued are
+   *   the run's. `abort`, `snooze` and `rateLimited` end an effect as defects do: `Effect.exit(item.use(effect))` makes an
+   *   exit of it, and decides about this run only
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  BatchItem,
+  /**
+   * How runs are put together.
+   *
+   * - `maxSize`: a batch begins when so many items wait. A consumer performs no more runs at one time than its
+   *   `maxConcurrentTasks` (default: 10), and those that wait for a batch count: make it `maxSize` at the least, or batches
+   *   will not be full. The same holds for the task's `maxConcurrency`
+   * - `maxWait`: a batch begins so long after its first item, though it is not full. The time counts towards the `timeout` of
+   *   the task
+   * - `concurrency`: how many batches may be under way at one time, in this process. The items that come meanwhile make up the
+   *   next batch, so `maxConcurrentTasks` should be `maxSize` for each of these and once more. Default: 1
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  BatchOptions,
+  /**
+   * The services that a batch handler needs from outside.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  BatchServices
+} from "./internal/batching.js"
+export type {
+  /**
    * The function that performs a task. It fails with the task's own error. What queueing a child may fail with it need not
    * catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
    *
@@ -277,22 +357,29 @@ export const make = <
   const Name extends string,
   Payload extends Schema.Struct.Fields | Schema.Schema.All = typeof Schema.Void,
   Success extends Schema.Schema.All = typeof Schema.Void,
-  Error extends Schema.Schema.All = typeof Schema.Never
+  Error extends Schema.Schema.All = typeof Schema.Never,
+  Version extends number = 1,
+  From extends number = never
 >(
   name: Name,
   options?: Options<
     Payload & NeedsNoServices<PayloadSchema<Payload>>,
     Success & NeedsNoServices<Success>,
     Error & NeedsNoServices<Error>
-  >
+  > & {
+    readonly version?: Version | undefined
+    readonly upcasts?: { readonly [V in From]: versions.Upcast } | undefined
+  } & CompleteUpcasts<Version, From>
 ): Task<Name, PayloadSchema<Payload>, Success, Error> => {
   const payload = options?.payload ?? Schema.Void
   const key = `@effect-tasks/core/Task/Handler/${name}`
-  const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit === undefined ? [] : Limit.list(options.limit)
+  const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit?.limits ?? []
   const self: Task<Name, PayloadSchema<Payload>, Success, Error> = {
     name,
     key,
     description: options?.description,
+    version: options?.version ?? 1,
+    upcasts: options?.upcasts,
     payloadSchema: toSchema(payload) as PayloadSchema<Payload>,
     successSchema: (options?.success ?? Schema.Void) as Success,
     errorSchema: (options?.error ?? Schema.Never) as Error,
@@ -326,3 +413,79 @@ export const make = <
   }
   return self
 }
+
+/**
+ * An upcast from a version whose payload had this schema, or these fields: its function takes the old payload decoded. What
+ * it gives is the next version's payload in its encoded form (a date as text, say).
+ *
+ * @example
+ * ```ts
+ * import { Task } from "@effect-tasks/core"
+ * import { Schema } from "effect"
+ *
+ * const Welcome = Task.make("Welcome", {
+ *   version: 3,
+ *   payload: { to: Schema.String, language: Schema.String, copies: Schema.Number },
+ *   upcasts: {
+ *     1: Task.upcast({ email: Schema.String }, ({ email }) => ({ to: email, language: "en" })),
+ *     2: (payload) => ({ ...(payload as object), copies: 1 })
+ *   }
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const upcast = <Old extends Schema.Struct.Fields | Schema.Schema.All>(
+  payload: Old & NeedsNoServices<PayloadSchema<Old>>,
+  f: (payload: Schema.Schema.Type<PayloadSchema<Old>>) => unknown
+): versions.Upcast =>
+  versions.upcast(toSchema(payload) as Schema.Schema<Schema.Schema.Type<PayloadSchema<Old>>, unknown>, f)
+
+/**
+ * Gives the handler of a task as one that performs several runs at once: for a bulk insert, or an interface that takes many
+ * requests in one. To consumers and groups it is a handler like any other. Each run keeps its own attempt, ledger, retries
+ * and timeout, and gets its own exit.
+ *
+ * A run that is interrupted (cancelled, timed out, at a shutdown, with its claim lost) before its batch has begun leaves it.
+ * Afterwards it ends at once, and its exit is discarded, while the batch goes on for the others. When all runs of a batch are
+ * interrupted, the batch is too, and its finalizers have run before the last of them ends.
+ *
+ * @example
+ * ```ts
+ * import { Task } from "@effect-tasks/core"
+ * import { Effect, Exit, Schema } from "effect"
+ *
+ * const Index = Task.make("Index", { payload: { id: Schema.String }, error: Schema.String })
+ *
+ * declare const bulkIndex: (ids: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<boolean>, string>
+ *
+ * const IndexLive = Task.batch(Index, { maxSize: 100, maxWait: "50 millis" }, (items) =>
+ *   Effect.map(bulkIndex(items.map(({ payload }) => payload.id)), (accepted) =>
+ *     accepted.map((ok) => (ok ? Exit.void : Exit.fail("refused")))
+ *   )
+ * )
+ *
+ * // each run by itself, as a part of the batch
+ * const OneByOneLive = Task.batch(Index, { maxSize: 100, maxWait: "50 millis" }, (items) =>
+ *   Effect.forEach(items, (item) => Effect.exit(item.use(Effect.log(`index ${item.payload.id}`))))
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category handlers
+ */
+export const batch = <
+  Name extends string,
+  Payload extends Schema.Schema.All,
+  Success extends Schema.Schema.All,
+  Error extends Schema.Schema.All,
+  H extends batching.BatchHandlerOf<Payload, Success, Error>,
+  EX = never,
+  RX = never
+>(
+  task: Task<Name, Payload, Success, Error>,
+  options: batching.BatchOptions,
+  handler: H | Effect.Effect<H, EX, RX>
+): Layer.Layer<Handler<Name>, EX | InvalidOption, Exclude<RX, Scope.Scope> | batching.BatchServices<H>> =>
+  batching.layer(task, options, handler)

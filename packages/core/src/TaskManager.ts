@@ -19,6 +19,27 @@ import { TaskLogger } from "./TaskLogger.js"
 
 export type {
   /**
+   * What `clear` has cancelled: how many runs in all, and of each priority.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Cleared,
+  /**
+   * What `edit` changes: the priority, and when the run is due (`delay` from now, or `at` a `Date` or epoch milliseconds).
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  EditOptions,
+  /**
+   * How many runs have ended at once, and of how many the consumer was asked.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  ManyCancelled,
+  /**
    * A page of runs; `next` is the `before` of the page after it, `null` on the last.
    *
    * @since 0.1.0
@@ -31,7 +52,14 @@ export type {
    * @since 0.1.0
    * @category models
    */
-  RunsQuery
+  RunsQuery,
+  /**
+   * What is paused: a queue, or a task by its name.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Target
 } from "./internal/managerTag.js"
 export {
   /**
@@ -42,6 +70,10 @@ export {
    * - `counts`: how many runs are in each state
    * - `cancel`: ends a waiting run, asks the consumer of a running one to interrupt it
    * - `retry`: queues an ended run once more, as a new run with `retryOf`
+   * - `count`, `cancelAll`, `retryAll`, `purge`: what matches a filter, counted or acted on
+   * - `clear`: cancels what waits in a queue, with counts per priority
+   * - `edit`: priority and due time of a run that waits
+   * - `pause`, `resume`: a queue or a task; `disable`, `enable`: a task; `controls`: what is in force
    * - `queue`, `execute`, `handle`: what `Task` offers in typed form
    *
    * @example

@@ -47,6 +47,9 @@ export const give = (entry: HandlerEntry, run: EncodedRun, current: typeof Curre
  */
 export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
+  if (given.run.payloadVersion > definition.version) {
+    return putOff(given)
+  }
   const decoded = codec.decodePayload(definition, given.run)
   if (!Either.isEither(decoded)) {
     return Effect.matchEffect(Effect.interruptible(decoded), {
@@ -56,6 +59,25 @@ export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
   }
   return Either.isRight(decoded) ? handle(given, decoded.right) : Effect.succeed(invalid(decoded.left))
 }
+
+/** How long a run waits for a consumer that knows its version. */
+const putOffMillis = 10_000
+
+/** A run that a later version of the task has queued. Consumers that know it may be on their way. */
+const putOff = ({ entry: { definition }, run }: Given): Effect.Effect<AttemptEnd> =>
+  Effect.logWarning("a run is of a later version than the task here; it is put off").pipe(
+    Effect.annotateLogs({
+      task: run.task,
+      runId: run.id,
+      payloadVersion: run.payloadVersion,
+      taskVersion: definition.version
+    }),
+    // the lines that a run may log are not used up while it waits for its consumer
+    Effect.mapInputContext((context: Context.Context<never>) =>
+      Context.omit(CurrentRun)(context as Context.Context<CurrentRun>)
+    ),
+    Effect.as<AttemptEnd>({ _tag: "Snooze", millis: putOffMillis })
+  )
 
 const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
 

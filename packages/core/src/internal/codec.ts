@@ -3,6 +3,7 @@ import { PayloadTooLarge } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Definition } from "./definition.js"
 import { type Attempt, type Outcome, type Progress, TaskRun } from "./run.js"
+import * as versions from "./versions.js"
 
 /*
  * The one place where users' values become texts, and texts become users' values. `undefined`, the payload of a task
@@ -109,7 +110,7 @@ export const encodePayload = (
     })
   )
 
-/** The payload of a run, or why it does not fit the schema. */
+/** The payload of a run, brought to the version of the task; or why it does not fit the schema. */
 export const decodePayload = (task: Definition, run: EncodedRun): Coded<unknown, string> => {
   let value: unknown
   try {
@@ -117,6 +118,14 @@ export const decodePayload = (task: Definition, run: EncodedRun): Coded<unknown,
   } catch (error) {
     return Either.left(String(error))
   }
+  if (run.payloadVersion === task.version) {
+    return fitting(task, value)
+  }
+  const raised = versions.raise(task, run.payloadVersion, value)
+  return Either.isLeft(raised) ? raised : fitting(task, raised.right)
+}
+
+const fitting = (task: Definition, value: unknown): Coded<unknown, string> => {
   const decoded = decode(task.payloadSchema, value)
   return Either.isEither(decoded)
     ? Either.mapLeft(decoded, ({ message }) => message)

@@ -3,9 +3,10 @@ import type * as Limit from "../Limit.js"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
 import * as taskLimits from "./taskLimits.js"
+import * as versions from "./versions.js"
 
 /** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
-export interface Definition {
+export interface Definition extends versions.Versioned {
   readonly name: string
   /** The key of the handler's service. */
   readonly key: string
@@ -26,8 +27,22 @@ export interface Definition {
   readonly requeueOnInterrupt: boolean
 }
 
+/** Definitions that were found to be in order: they are asked about with each request. */
+const valid = new WeakSet<Definition>()
+
 /** The first option of a definition that is out of its range. */
 export const invalidOption = (definition: Definition): InvalidOption | undefined => {
+  if (valid.has(definition)) {
+    return undefined
+  }
+  const invalid = firstInvalid(definition)
+  if (invalid === undefined) {
+    valid.add(definition)
+  }
+  return invalid
+}
+
+const firstInvalid = (definition: Definition): InvalidOption | undefined => {
   const checks: ReadonlyArray<readonly [option: string, value: unknown, fits: boolean, expected: string]> = [
     ["name", definition.name, isName(definition.name), nameRule],
     ["queue", definition.queueName, isName(definition.queueName), nameRule],
@@ -44,7 +59,9 @@ export const invalidOption = (definition: Definition): InvalidOption | undefined
       definition.maxQueued,
       definition.maxQueued === undefined || isCount(definition.maxQueued, 1),
       "an integer, 1 or more"
-    ]
+    ],
+    ["version", definition.version, isCount(definition.version, 1), "an integer, 1 or more"],
+    ...upcastsCheck(definition)
   ]
   const badLimit = taskLimits.invalid(definition.limitList)
   if (badLimit !== undefined) {
@@ -54,6 +71,11 @@ export const invalidOption = (definition: Definition): InvalidOption | undefined
   return failed === undefined
     ? undefined
     : new InvalidOption({ option: `${failed[0]} of task ${definition.name}`, value: failed[1], expected: failed[3] })
+}
+
+const upcastsCheck = (definition: Definition): ReadonlyArray<readonly [string, unknown, boolean, string]> => {
+  const problem = versions.problemOf(definition)
+  return problem === undefined ? [] : [["upcasts", Object.keys(definition.upcasts ?? {}), false, problem]]
 }
 
 export const nameRule = "1 to 200 characters, none of them a control character"

@@ -30,7 +30,7 @@ export const tag = <Name extends string>(task: {
 }): Context.Tag<Handler<Name>, HandlerEntry> => Context.GenericTag<Handler<Name>, HandlerEntry>(task.key)
 
 /** The services that a Layer is built with, but for the Scope and the span of the building: each attempt has its own. */
-const surroundings = <R>(): Effect.Effect<Context.Context<never>, never, R> =>
+export const surroundings = <R>(): Effect.Effect<Context.Context<never>, never, R> =>
   Effect.map(Effect.context<R>(), (context) =>
     Context.omit(Scope.Scope, Tracer.ParentSpan)(context as Context.Context<Scope.Scope | Tracer.ParentSpan>)
   )

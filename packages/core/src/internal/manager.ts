@@ -1,32 +1,31 @@
 import { Cause, Duration, Effect, Mailbox, Option, Stream } from "effect"
-import type { Broker, Enqueued } from "../Broker.js"
-import type { Store } from "../Store.js"
+import type { Enqueued } from "../Broker.js"
 import { type BackendError, QueueFull, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
-import type { Bus } from "./bus.js"
 import * as codec from "./codec.js"
 import type { Definition } from "./definition.js"
 import * as inline from "./inline.js"
+import type { Parts } from "./managerParts.js"
 import type { TaskManager } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
+import * as operating from "./operating.js"
 import * as outcome from "./outcome.js"
 import type { RunId } from "./run.js"
-import type { Uuid7 } from "./uuid7.js"
-import type { Waiters } from "./waiters.js"
-
-export interface Parts {
-  readonly broker: typeof Broker.Service
-  readonly store: typeof Store.Service
-  readonly bus: Bus
-  readonly ids: Uuid7
-  readonly waiters: Waiters
-  readonly maxPayloadBytes: number
-}
 
 /** The manager over its parts: one function per operation, below in the order of the service. */
-export const make = (parts: Parts): typeof TaskManager.Service => ({
+export const make = (options: Omit<Parts, "enqueue">): typeof TaskManager.Service => {
+  const parts: Parts = {
+    ...options,
+    // neither a limit nor a conflict refuses runs that come without
+    enqueue: (runs) =>
+      Effect.catchTags(enqueue(parts, runs, undefined), { QueueFull: Effect.die, IdempotencyConflict: Effect.die })
+  }
+  return service(parts)
+}
+
+const service = (parts: Parts): typeof TaskManager.Service => ({
   queue: (task, payloads, options = {}) =>
     parts.broker.now.pipe(
       Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
@@ -58,7 +57,8 @@ export const make = (parts: Parts): typeof TaskManager.Service => ({
   counts: (query = {}) => Effect.map(parts.store.counts(query), withZeros),
   logs: (id, { fromSeq = 0, limit = 1_000 } = {}) => parts.store.logs(id, { fromSeq, limit }),
   cancel: (id, reason) => cancel(parts, id, reason),
-  retry: (id) => retry(parts, id)
+  retry: (id) => retry(parts, id),
+  ...operating.make(parts)
 })
 
 const maxPage = 1_000
@@ -109,24 +109,20 @@ const getOne = ({ store }: Parts, id: RunId): Effect.Effect<EncodedRun, RunNotFo
   )
 
 const cancel = (
-  { broker, bus }: Parts,
+  parts: Parts,
   id: RunId,
-  reason = "no reason was given"
+  reason: string | undefined
 ): Effect.Effect<Cancellation, RunNotFound | BackendError> =>
-  Effect.gen(function* () {
-    const now = yield* broker.now
-    const [result] = yield* broker.cancel({ ids: [id], reason, now })
+  Effect.flatMap(operating.cancel(parts, [id], reason), ([result]) => {
     switch (result?._tag) {
-      case "Cancelled": {
-        bus.publish({ run: result.run, from: result.previous, at: now })
-        return "cancelled"
-      }
+      case "Cancelled":
+        return Effect.succeed<Cancellation>("cancelled")
       case "Requested":
-        return "requested"
+        return Effect.succeed<Cancellation>("requested")
       case "Ended":
-        return "ended"
+        return Effect.succeed<Cancellation>("ended")
       default:
-        return yield* new RunNotFound({ runId: id })
+        return new RunNotFound({ runId: id })
     }
   })
 

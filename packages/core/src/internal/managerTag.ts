@@ -1,6 +1,7 @@
 import { Context, type Duration, type Effect, type Schema } from "effect"
 import type * as ParseResult from "effect/ParseResult"
-import type { CountQuery, LogLine, RunQuery } from "../Store.js"
+import type { Control } from "../Broker.js"
+import type { CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
 import type {
   BackendError,
   IdempotencyConflict,
@@ -70,6 +71,28 @@ export interface RunsQuery extends Omit<RunQuery, "limit"> {
 }
 
 /** Documented in `TaskManager`. */
+export type Target = { readonly queue: string } | { readonly task: string }
+
+/** Documented in `TaskManager`. */
+export interface EditOptions {
+  readonly priority?: TaskPriority | undefined
+  readonly delay?: Duration.DurationInput | undefined
+  readonly at?: Date | number | undefined
+}
+
+/** Documented in `TaskManager`. */
+export interface ManyCancelled {
+  readonly cancelled: number
+  readonly requested: number
+}
+
+/** Documented in `TaskManager`. */
+export interface Cleared {
+  readonly total: number
+  readonly byPriority: ReadonlyMap<number, number>
+}
+
+/** Documented in `TaskManager`. */
 export interface Page {
   readonly items: ReadonlyArray<TaskRun>
   readonly next: RunId | null
@@ -119,5 +142,45 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
     readonly retry: (
       id: RunId
     ) => Effect.Effect<RunId, RunNotFound | RunNotFinished | IdempotencyConflict | BackendError>
+
+    /** How many runs a filter describes: what `cancelAll`, `retryAll` and `purge` would act on. */
+    readonly count: (filter: RunFilter) => Effect.Effect<number, BackendError>
+
+    /** Cancels all unfinished runs that a filter describes. */
+    readonly cancelAll: (filter: RunFilter, reason?: string) => Effect.Effect<ManyCancelled, BackendError>
+
+    /**
+     * Queues all ended runs that a filter describes once more, and gives how many; without `state` in the filter, those that
+     * did not end with a success.
+     */
+    readonly retryAll: (filter: RunFilter) => Effect.Effect<number, BackendError>
+
+    /** Removes the records of all ended runs that a filter describes, and gives how many there were. */
+    readonly purge: (filter: RunFilter) => Effect.Effect<number, BackendError>
+
+    /** Cancels all runs that wait in a queue, or those of one task in it. */
+    readonly clear: (
+      queue: string,
+      options?: { readonly task?: string | undefined }
+    ) => Effect.Effect<Cleared, BackendError>
+
+    /** Changes the priority or the due time of a run that waits; one that is running or has ended stays as it is. */
+    readonly edit: (
+      id: RunId,
+      options: EditOptions
+    ) => Effect.Effect<"edited" | "running" | "ended", RunNotFound | InvalidOption | BackendError>
+
+    /** From now on no consumer claims a run of the queue or task, until `resume`. What runs goes on. */
+    readonly pause: (target: Target) => Effect.Effect<void, BackendError>
+
+    readonly resume: (target: Target) => Effect.Effect<void, BackendError>
+
+    /** From now on the runs of a task end as `aborted` when they are due, until `enable`. What runs goes on. */
+    readonly disable: (task: string) => Effect.Effect<void, BackendError>
+
+    readonly enable: (task: string) => Effect.Effect<void, BackendError>
+
+    /** What is paused and disabled. */
+    readonly controls: Effect.Effect<ReadonlyArray<Control>, BackendError>
   }
 >() {}

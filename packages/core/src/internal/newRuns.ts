@@ -56,6 +56,7 @@ const withLimitKeys = (task: Definition, run: EncodedRun, payload: unknown): Eff
 /** What the runs of one request have in common. */
 interface Likeness {
   readonly task: string
+  readonly payloadVersion: number
   readonly queue: string
   readonly priority: number
   readonly createdAt: number
@@ -79,6 +80,7 @@ const likenessOf = (
   const span: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
   return {
     task: task.name,
+    payloadVersion: task.version,
     queue: options.queue ?? task.queueName,
     priority: options.priority === undefined ? task.priority : toNumber(options.priority),
     createdAt: now,
@@ -101,7 +103,7 @@ const run = (of: Likeness, id: string, payload: string): EncodedRun => ({
   state: of.dueAt > of.createdAt ? "scheduled" : "queued",
   priority: of.priority,
   payload,
-  payloadVersion: 1,
+  payloadVersion: of.payloadVersion,
   createdAt: of.createdAt,
   dueAt: of.dueAt,
   startedAt: null,
@@ -135,7 +137,6 @@ export const again = (old: EncodedRun, id: string, now: number): EncodedRun => (
   ...run({ ...old, createdAt: now, dueAt: now, expiresAt: null }, id, old.payload),
   limitKeys: old.limitKeys,
   idempotency: old.state === "success" ? null : old.idempotency,
-  payloadVersion: old.payloadVersion,
   retryOf: old.id
 })
 

@@ -42,7 +42,7 @@ const encode = (limit: Exclude<Limit.Single<never>, Limit.PerConsumer>, key: num
       return {
         _tag: "TokenBucket",
         limit: limit.limit,
-        everyMillis: millis(limit.every),
+        everyMillis: Math.ceil(millis(limit.every)),
         burst: limit.burst,
         key,
         refuse: limit.onLimit === "refuse"
@@ -51,7 +51,7 @@ const encode = (limit: Exclude<Limit.Single<never>, Limit.PerConsumer>, key: num
       return {
         _tag: "FixedWindow",
         limit: limit.limit,
-        windowMillis: millis(limit.window),
+        windowMillis: Math.ceil(millis(limit.window)),
         key,
         refuse: limit.onLimit === "refuse"
       }
