@@ -42,13 +42,13 @@ export class Segments {
     return this.all.filter(({ isSeen }) => !isSeen)
   }
 
-  /** Notes the lanes that a look at what was left has found, by their places in that, from 1 on. */
+  /** Notes the lanes that a look at what was left has found, in their order, by their places in that, from 1 on. */
   found(left: ReadonlyArray<Readonly<Segment>>, lanes: ReadonlyArray<readonly [place: number, lane: string]>): void {
     left.forEach((given, i) => {
       const segment = this.all.find((one) => one === given)
       const names = lanes.flatMap(([place, lane]) => (place === i + 1 ? [lane] : []))
       if (segment !== undefined) {
-        segment.from = names.reduce((last, name) => (last < name ? name : last), segment.from)
+        segment.from = names.at(-1) ?? segment.from
         segment.isSeen = names.length < lanesSeen
       }
     })
