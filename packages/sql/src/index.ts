@@ -1,4 +1,11 @@
 /**
+ * How long ended runs are kept.
+ *
+ * @since 0.1.0
+ */
+export * as Retention from "./Retention.js"
+
+/**
  * The PostgreSQL backend is a module of its own, `@effect-tasks/sql/PgBackend`: who does not use it need not install its driver.
  *
  * @since 0.1.0

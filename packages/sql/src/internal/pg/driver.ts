@@ -40,7 +40,6 @@ export const driverOf = (connection: Connection): Driver => {
 
 const int8 = 20
 const int4 = 23
-const float8 = 701
 const bool = 16
 
 const isTrue = (text: string): boolean => text === "t"
@@ -49,7 +48,7 @@ const asIs = (text: string): string => text
 /** The backend's own parsers: those of the application's client may be any. All numbers here are below 2^53. */
 const types = {
   getTypeParser: (type: number): ((text: string) => unknown) =>
-    type === int8 || type === int4 || type === float8 ? Number : type === bool ? isTrue : asIs
+    type === int8 || type === int4 ? Number : type === bool ? isTrue : asIs
 }
 
 /**

@@ -104,6 +104,6 @@ END $body$;`
 
 /** Writes the states of rates. */
 export const keepRates = (t: Names, given: string): string => `INSERT INTO ${t.rate} AS known (name, until, used)
-    SELECT name, until, used FROM json_to_recordset(${given}) AS rate (name text, until double precision, used int)
+    SELECT name, until, used FROM json_to_recordset(${given}) AS rate (name text, until bigint, used int)
     ORDER BY name COLLATE "C"
     ON CONFLICT (name) DO UPDATE SET until = excluded.until, used = excluded.used`

@@ -118,10 +118,13 @@ BEGIN
       CONTINUE WHEN v_is_kept OR EXISTS (
         SELECT FROM ${t.queue} WHERE id >= ${idAt("v_week * 604800000")} AND id < ${idAt("(v_week + 1) * 604800000")}
       );
-      EXECUTE format('INSERT INTO ${t.count} (queue, task, state, runs)
-        SELECT queue, task, state, -count(*) FROM %1$I.%2$I GROUP BY queue, task, state', ${literal(t.schema)}, v_name);
-      EXECUTE format('ALTER TABLE ${t.history} DETACH PARTITION %1$I.%2$I', ${literal(t.schema)}, v_name);
-      EXECUTE format('ALTER TABLE ${t.log} DETACH PARTITION %1$I.%2$I', ${literal(t.schema)}, v_log);
+      EXECUTE format('INSERT INTO %1$I.%3$I (queue, task, state, runs)
+        SELECT queue, task, state, -count(*) FROM %1$I.%2$I GROUP BY queue, task, state',
+        ${literal(t.schema)}, v_name, ${literal(`${t.prefix}count`)});
+      EXECUTE format('ALTER TABLE %1$I.%3$I DETACH PARTITION %1$I.%2$I',
+        ${literal(t.schema)}, v_name, ${literal(`${t.prefix}history`)});
+      EXECUTE format('ALTER TABLE %1$I.%3$I DETACH PARTITION %1$I.%2$I',
+        ${literal(t.schema)}, v_log, ${literal(`${t.prefix}log`)});
       EXECUTE format('DROP TABLE %1$I.%2$I, %1$I.%3$I', ${literal(t.schema)}, v_name, v_log);
       RETURN true;
     EXCEPTION WHEN lock_not_available OR deadlock_detected OR undefined_table THEN

@@ -178,7 +178,7 @@ const others = (t: Names): string => `CREATE TABLE ${t.control} (
 CREATE INDEX ${t.prefix}control_held ON ${t.control} (held_until) WHERE held_until IS NOT NULL;
 
 CREATE TABLE ${t.rate} (
-  until double precision NOT NULL,
+  until bigint NOT NULL,
   used int NOT NULL,
   name text COLLATE "C" NOT NULL PRIMARY KEY
 ) WITH (${hot});
