@@ -267,6 +267,34 @@ describe.skipIf(isSkipped)("limits on PostgreSQL", () => {
     60_000
   )
 
+  it.scopedLive("a run that somebody keeps locked keeps no other from ending", () =>
+    Effect.gen(function* () {
+      const schema = yield* freshSchema
+      const [broker, other] = yield* brokersOf(schema)
+      yield* broker!.enqueue([encoded(1), encoded(2)])
+      const wish = { tasks: [task()], queueLimits: [] }
+      const { runs } = yield* Broker.claim(broker!, request("A", wish))
+      const settlements = runs.map(({ run }) => ended(run))
+      yield* Effect.gen(function* () {
+        const sql = yield* SqlClient.SqlClient
+        for (const name of ["exchange", "settle"]) {
+          yield* sql.unsafe(`ALTER FUNCTION ${schema}.task_${name} SET lock_timeout = '100ms'`)
+        }
+        yield* sql.withTransaction(
+          Effect.gen(function* () {
+            yield* sql.unsafe(`SELECT 1 FROM ${schema}.task_queue WHERE id = '${runs[0]!.run.id}' FOR UPDATE`)
+            const together = yield* Effect.flip(other!.exchange({ settlements, claim: request("A", wish) }))
+            assert.isFalse(together.transient)
+            const alone = yield* Effect.flip(Broker.settle(other!, settlements.slice(0, 1)))
+            assert.isTrue(alone.transient)
+            assert.deepStrictEqual(yield* Broker.settle(other!, settlements.slice(1)), [{ _tag: "Settled" }])
+          })
+        )
+      }).pipe(Effect.provide(backend(schema)))
+      assert.deepStrictEqual(yield* Broker.settle(broker!, settlements), [{ _tag: "Settled" }, { _tag: "Lost" }])
+    })
+  )
+
   it.scopedLive("a claim reads little beside a backlog of a key at its limit, of a paused queue, or of many keys", () =>
     Effect.gen(function* () {
       const schema = yield* freshSchema

@@ -9,6 +9,7 @@ import {
   type Signal,
   signalsAfter
 } from "@effect-tasks/core/Broker"
+import { BackendError } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Cause, Effect, FiberRef } from "effect"
 import { makeAdmit } from "./admitting.js"
@@ -22,6 +23,7 @@ import {
   readExchange
 } from "./claims.js"
 import type { Database, Run } from "./database.js"
+import { isLockTimeout } from "./errors.js"
 import type { Names } from "./names.js"
 import { settleAnswers, settleParams } from "./settlements.js"
 
@@ -115,7 +117,10 @@ export const makeExchange = ({ database, names, tell }: Options): (typeof Broker
               .write("exchange", (run) => further(run, request.claim, answer))
               .pipe(
                 // what has been written and claimed already has to be known
-                Effect.catchAll(() => Effect.succeed(laterAgain(answer.claimed, request.claim?.now ?? 0))),
+                Effect.catchIf(
+                  () => request.settlements.length + answer.claimed.runs.length > 0,
+                  () => Effect.succeed(laterAgain(answer.claimed, request.claim?.now ?? 0))
+                ),
                 Effect.map((claimed): Answer => ({ ...answer, claimed }))
               )
     )
@@ -153,9 +158,23 @@ export const makeExchange = ({ database, names, tell }: Options): (typeof Broker
       }
       return settlements.length === 0 && claim === null
         ? Effect.succeed<Exchanged>({ settled: [], claimed: null })
-        : Effect.uninterruptible(exchange(request))
+        : Effect.mapError(Effect.uninterruptible(exchange(request)), (error) => orApart(error, request))
     })
 }
+
+/**
+ * A run that somebody keeps locked must not keep the ends of others from being written: what else there is to settle or to claim
+ * is to be tried without it.
+ */
+const orApart = (error: BackendError, { claim, settlements }: Exchange): BackendError =>
+  isLockTimeout(error.cause) && settlements.length + (claim === null ? 0 : 1) > 1 && settlements.length > 0
+    ? new BackendError({
+        backend: error.backend,
+        operation: error.operation,
+        transient: false,
+        cause: error.cause
+      })
+    : error
 
 const laterAgain = (claimed: Claimed, now: number): Claimed => ({
   ...claimed,

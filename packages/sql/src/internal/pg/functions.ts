@@ -84,8 +84,8 @@ END $body$;`
 }
 
 /**
- * Ends claims. A claim whose run is to be performed again is locked first: whether somebody has asked to cancel it must not
- * change while it is settled.
+ * Ends claims. Where one of the runs is to be performed again, all are locked first, in the order of their ids: whether somebody
+ * has asked to cancel it must not change while it is settled.
  */
 const settle = (t: Names): string => {
   const goneColumn = (column: Column): string => {
@@ -108,8 +108,8 @@ const settle = (t: Names): string => {
 ) LANGUAGE plpgsql ${settings} AS $body$
 BEGIN
   IF p_again THEN
-    PERFORM 1 FROM json_to_recordset(p_given) AS given (id uuid, final boolean)
-    JOIN ${t.queue} AS run ON run.id = given.id WHERE NOT given.final ORDER BY run.id FOR UPDATE OF run;
+    PERFORM 1 FROM json_to_recordset(p_given) AS given (id uuid)
+    JOIN ${t.queue} AS run ON run.id = given.id ORDER BY run.id FOR UPDATE OF run;
   END IF;
 
   WITH given AS MATERIALIZED (
