@@ -40,6 +40,7 @@ const readingOrder = [
   "Broker",
   "Admission",
   "Backend",
+  "TaskMetrics",
   "TaskLogger",
   "TaskTransaction",
   "Batcher",

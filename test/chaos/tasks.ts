@@ -1,4 +1,4 @@
-import { CurrentRun, Task, TaskGroup } from "@effect-tasks/core"
+import { CurrentRun, Limit, Task, TaskGroup } from "@effect-tasks/core"
 import { Effect, Schema } from "effect"
 import { say } from "./lines.js"
 
@@ -12,7 +12,25 @@ export const Work = Task.make("Work", {
   maxCrashes: 20
 })
 
-export const Chaos = TaskGroup.make(Work)
+const accountOf = ({ account }: { readonly account: string }) => account
+
+/** What the limits of `Limited` are, and of the queue that it waits in. */
+export const limits = { all: 6, perAccount: 2, queue: 5, rate: { limit: 40, every: 1_000, burst: 10 } }
+
+export const Limited = Task.make("Limited", {
+  payload: { account: Schema.String, millis: Schema.Int },
+  queue: "limited",
+  limit: Limit.all(
+    Limit.concurrency({ max: limits.all }),
+    Limit.concurrency({ max: limits.perAccount, key: accountOf }),
+    Limit.tokenBucket({ ...limits.rate, key: accountOf })
+  ),
+  maxCrashes: 20
+})
+
+export const Chaos = TaskGroup.make(Work, Limited)
+
+export const LimitedLive = Limited.toLayer(({ millis }) => Effect.sleep(millis))
 
 export const WorkLive = Work.toLayer(({ millis, n }) =>
   Effect.gen(function* () {

@@ -6,7 +6,7 @@ import { backendOf } from "./backends.js"
 import { say } from "./lines.js"
 import { OrdersText } from "./orders.js"
 import * as ShiftedClock from "./shiftedClock.js"
-import { Chaos, lease, WorkLive } from "./tasks.js"
+import { Chaos, LimitedLive, lease, limits, WorkLive } from "./tasks.js"
 
 const Told = Layer.scopedDiscard(
   TaskEvents.on("success", (event) => say("settled", event.run.id)).pipe(Effect.zipRight(say("ready", "to work")))
@@ -25,8 +25,8 @@ const Warned = Logger.replace(
 
 const Main = Layer.unwrapEffect(
   Effect.map(Schema.decodeUnknown(OrdersText)(process.argv[2]), ({ backend, clockShift, name }) =>
-    TaskConsumer.layer(Chaos, { name, lease, maxConcurrentTasks: 5 }).pipe(
-      Layer.provide(WorkLive),
+    TaskConsumer.layer(Chaos, { name, lease, maxConcurrentTasks: 5, queueLimits: { limited: limits.queue } }).pipe(
+      Layer.provide([WorkLive, LimitedLive]),
       Layer.provideMerge(Told),
       Layer.provide(TaskManager.layer),
       Layer.provide(backendOf(backend)),

@@ -25,6 +25,7 @@ import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { metrics } from "./metrics.js"
 import { operating } from "./operating.js"
 import { order } from "./order.js"
 import { querying } from "./querying.js"
@@ -35,6 +36,8 @@ import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
+import { streams } from "./streams.js"
+import { tracing } from "./tracing.js"
 import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
 
@@ -70,7 +73,10 @@ const families: Record<string, Family> = {
   logs,
   managing,
   consumer,
-  shutdown
+  shutdown,
+  tracing,
+  streams,
+  metrics
 }
 
 /** Declares the whole suite for a backend. Its tests mostly wait, so several run at one time. */

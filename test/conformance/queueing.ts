@@ -186,4 +186,15 @@ export const queueing: Family = (rule) => {
       assert.deepStrictEqual(names, ["a"])
     })
   )
+
+  rule("a run may be queued as the child of any other one", () =>
+    Effect.gen(function* () {
+      const Step = Task.make("Step")
+      const first = yield* Step.queue()
+      const second = yield* Step.queue(undefined, { parent: first })
+      const third = yield* Step.queue(undefined, { parent: yield* second.poll })
+      assert.deepInclude(yield* second.poll, { parentId: first.id, rootId: first.id })
+      assert.deepInclude(yield* third.poll, { parentId: second.id, rootId: first.id })
+    })
+  )
 }

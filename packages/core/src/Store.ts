@@ -7,28 +7,21 @@
  * @since 0.1.0
  */
 import { Context, type Effect, type Option, Schema } from "effect"
-import { RunId } from "./internal/run.js"
+import type { LogLine, RunId } from "./internal/run.js"
 import type { BackendError } from "./TaskError.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
 import type { TaskState } from "./TaskState.js"
 
-/**
- * One line that a handler logged: its place in the run's log (from 0), the attempt, when (epoch milliseconds), the level as
- * Effect names it (`INFO`, `WARN`, …), the message, and the annotations and span names that held.
- *
- * @since 0.1.0
- * @category models
- */
-export class LogLine extends Schema.Class<LogLine>("@effect-tasks/core/Store/LogLine")({
-  runId: RunId,
-  seq: Schema.Number,
-  attempt: Schema.Number,
-  at: Schema.Number,
-  level: Schema.String,
-  message: Schema.String,
-  annotations: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
-  spans: Schema.Array(Schema.String)
-}) {}
+export {
+  /**
+   * One line that a handler logged: its place in the run's log (from 0), the attempt, when (epoch milliseconds), the level as
+   * Effect names it (`INFO`, `WARN`, …), the message, and the annotations and span names that held.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  LogLine
+} from "./internal/run.js"
 
 /**
  * Which runs: all filters must hold; one that is not given holds for all runs. Newest first.
@@ -76,6 +69,21 @@ export interface RunFilter {
 export interface CountQuery {
   readonly queue?: string | undefined
   readonly task?: string | undefined
+}
+
+/**
+ * The unfinished runs of a queue: how many are in each state, and since when the oldest of those that wait is due (epoch
+ * milliseconds; it may be to come), `null` when none waits.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface QueueStats {
+  readonly queue: string
+  readonly queued: number
+  readonly scheduled: number
+  readonly running: number
+  readonly oldestDueAt: number | null
 }
 
 /**
@@ -128,6 +136,9 @@ export class Store extends Context.Tag("@effect-tasks/core/Store")<
     readonly counts: (
       query: CountQuery
     ) => Effect.Effect<{ readonly [State in TaskState]?: number | undefined }, BackendError>
+
+    /** The queues that have unfinished runs, in any order. */
+    readonly queues: Effect.Effect<ReadonlyArray<QueueStats>, BackendError>
 
     /** Adds log lines; a line that is there already (by run and `seq`) is left as it is. */
     readonly appendLogs: (lines: ReadonlyArray<LogLine>) => Effect.Effect<void, BackendError>

@@ -142,6 +142,7 @@ export type {
    * - `group`: the tenant it belongs to; consumers serve the groups of a queue in turn
    * - `maxQueued`: instead of the task's own
    * - `expiresAt` (a `Date` or epoch milliseconds): a run that has not begun by then ends as `aborted`. Default: never
+   * - `parent`: the run that it follows from, as a record or a handle. Default: the run whose handler queues it
    * - `idempotencyKey`: at most one run of the task holds a key (see `Idempotency`)
    *
    * @since 0.1.0
@@ -385,7 +386,8 @@ export const make = <
     errorSchema: (options?.error ?? Schema.Never) as Error,
     queueName: options?.queue ?? "default",
     priority: TaskPriority.toNumber(options?.priority ?? "medium"),
-    tags: options?.tags ?? [],
+    // a copy: the records of runs share it
+    tags: Array.from(options?.tags ?? []),
     retry: options?.retry as Schedule.Schedule<unknown, unknown> | undefined,
     timeout: options?.timeout === undefined ? undefined : Duration.decode(options.timeout),
     maxConcurrency: options?.maxConcurrency,

@@ -15,6 +15,7 @@ import { TaskEvents } from "./internal/bus.js"
 import * as consumer from "./internal/consumer.js"
 import type { StoppedRun } from "./internal/consumerState.js"
 import type { HandlerEntry } from "./internal/definition.js"
+import * as metrics from "./internal/metrics.js"
 import * as uuid7 from "./internal/uuid7.js"
 import { Store } from "./Store.js"
 import type * as Task from "./Task.js"
@@ -36,6 +37,8 @@ import * as TaskGroup from "./TaskGroup.js"
  * - `grace`: how long running attempts may go on when the consumer stops. Default: 30 seconds
  * - `cleanup`: how long an interrupted attempt's finalizers may take before it is reported as overrun and left behind.
  *   Default: 5 seconds
+ * - `tracing`: whether the span of an attempt is a child of the span that queued the run, in one trace (`parent`), or
+ *   begins a trace of its own with a link to it (`link`), which suits runs that are queued by thousands. Default: `parent`
  *
  * @since 0.1.0
  * @category models
@@ -49,6 +52,7 @@ export interface Options {
   readonly lease?: Duration.DurationInput | undefined
   readonly grace?: Duration.DurationInput | undefined
   readonly cleanup?: Duration.DurationInput | undefined
+  readonly tracing?: "parent" | "link" | undefined
 }
 
 /**
@@ -127,6 +131,8 @@ export const make = <Tasks extends Task.Any>(
       broker: yield* Broker,
       store: yield* Store,
       bus: yield* TaskEvents,
+      meter: yield* metrics.make,
+      tracing: options.tracing ?? "parent",
       entries,
       queues: options.queues ?? Array.from(new Set(group.tasks.map((task) => task.queueName))),
       queueLimits: yield* Effect.forEach(Object.entries(options.queueLimits ?? {}), ([queue, max]) =>

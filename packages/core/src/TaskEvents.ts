@@ -6,9 +6,11 @@
  *
  * @since 0.1.0
  */
-import { Effect, Mailbox, type Scope, Stream } from "effect"
+import { Effect, type LogLevel, type Scope, Stream } from "effect"
 import { TaskEvents } from "./internal/bus.js"
+import { type Lagged, withoutMarkers } from "./internal/feed.js"
 import type { RunId } from "./internal/run.js"
+import type { LogLine } from "./Store.js"
 import type { TaskEvent } from "./TaskEvent.js"
 import type { TaskState } from "./TaskState.js"
 
@@ -21,6 +23,16 @@ export {
    */
   TaskEvents
 } from "./internal/bus.js"
+
+export {
+  /**
+   * Stands where a listener that was too slow has missed something, and says how much.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  Lagged
+} from "./internal/feed.js"
 
 /**
  * Which events, and how many wait for a slow listener (default 4,096) before events are dropped for it.
@@ -36,15 +48,76 @@ export interface Options {
 }
 
 /**
- * The events from now on.
+ * Which log lines: of one run, of one task, from a level on; and how many wait for a slow listener (default 4,096) before
+ * lines are dropped for it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LineOptions {
+  readonly runId?: RunId | undefined
+  readonly task?: string | undefined
+  readonly minLevel?: LogLevel.LogLevel | undefined
+  readonly bufferSize?: number | undefined
+}
+
+/**
+ * The events of this process from now on. What a slow listener misses is left out; a warning in the application's log tells
+ * when it begins, and at the end how much it was.
  *
  * @since 0.1.0
  * @category subscriptions
  */
 export const stream = (options: Options = {}): Stream.Stream<TaskEvent, never, TaskEvents> =>
+  withoutMarkers(feed(options))
+
+/**
+ * `stream`, with a marker where events are missing: for those who must then look for themselves.
+ *
+ * @example
+ * ```ts
+ * import { TaskEvents } from "@effect-tasks/core"
+ * import { Effect, Stream } from "effect"
+ *
+ * const failures = TaskEvents.feed({ states: ["failure"], bufferSize: 100 }).pipe(
+ *   Stream.runForEach((event) =>
+ *     event instanceof TaskEvents.Lagged
+ *       ? Effect.logWarning(`${event.missed} failures were not seen`)
+ *       : Effect.logWarning(`${event.run.task} failed`)
+ *   )
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category subscriptions
+ */
+export const feed = (options: Options = {}): Stream.Stream<TaskEvent | Lagged, never, TaskEvents> =>
   Stream.unwrapScoped(
     Effect.flatMap(TaskEvents, (bus) =>
-      Effect.map(bus.subscribe(options, options.bufferSize ?? 4_096), (mailbox) => Mailbox.toStream(mailbox))
+      Effect.map(bus.subscribe(options, options.bufferSize ?? 4_096), (feed) => feed.stream)
+    )
+  )
+
+/**
+ * What handlers of this process log from now on. What a slow listener misses is left out, as with `stream`. The log of one
+ * run from its first line on, whoever performs it, is `TaskRun.Handle.logs`.
+ *
+ * @since 0.1.0
+ * @category subscriptions
+ */
+export const lines = (options: LineOptions = {}): Stream.Stream<LogLine, never, TaskEvents> =>
+  withoutMarkers(lineFeed(options))
+
+/**
+ * `lines`, with a marker where lines are missing.
+ *
+ * @since 0.1.0
+ * @category subscriptions
+ */
+export const lineFeed = (options: LineOptions = {}): Stream.Stream<LogLine | Lagged, never, TaskEvents> =>
+  Stream.unwrapScoped(
+    Effect.flatMap(TaskEvents, (bus) =>
+      Effect.map(bus.subscribeLines(options, options.bufferSize ?? 4_096), (feed) => feed.stream)
     )
   )
 
@@ -71,10 +144,10 @@ export const on = <E, R>(
 ): Effect.Effect<void, never, TaskEvents | Scope.Scope | R> =>
   Effect.gen(function* () {
     const bus = yield* TaskEvents
-    const mailbox = yield* bus.subscribe(state === "all" ? {} : { states: [state] }, 4_096)
+    const feed = yield* bus.subscribe(state === "all" ? {} : { states: [state] }, 4_096)
     const handle = (event: TaskEvent) =>
       Effect.suspend(() => handler(event)).pipe(
         Effect.catchAllCause((cause) => Effect.logWarning(`a handler of ${event.state} events failed`, cause))
       )
-    yield* Effect.forkScoped(Effect.ignore(Effect.forever(Effect.flatMap(mailbox.take, handle))))
+    yield* Effect.forkScoped(Stream.runForEach(withoutMarkers(feed.stream), handle))
   })

@@ -11,6 +11,7 @@ import { Broker } from "./Broker.js"
 import * as bus from "./internal/bus.js"
 import * as manager from "./internal/manager.js"
 import { TaskManager } from "./internal/managerTag.js"
+import * as metrics from "./internal/metrics.js"
 import * as uuid7 from "./internal/uuid7.js"
 import * as waiters from "./internal/waiters.js"
 import { Store } from "./Store.js"
@@ -123,12 +124,14 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
     Effect.gen(function* () {
       const broker = yield* Broker
       const store = yield* Store
-      const events = new bus.Bus()
+      const meter = yield* metrics.make
+      const events = new bus.Bus(meter)
       yield* Effect.forEach(yield* TaskLogger, (observer) => events.observe(observer), { discard: true })
       const service = manager.make({
         broker,
         store,
         bus: events,
+        meter,
         ids: yield* uuid7.make,
         waiters: yield* waiters.make(broker, store),
         maxPayloadBytes: options.maxPayloadBytes ?? defaultMaxPayloadBytes

@@ -5,7 +5,7 @@
  */
 import type { Effect, Schema, Stream } from "effect"
 import type * as Duration from "effect/Duration"
-import type { RunId, TaskRun } from "./internal/run.js"
+import type { LogLine, RunId, TaskRun } from "./internal/run.js"
 import type { BackendError, ResultInvalid, RunError, RunNotFound, WaitTimeout } from "./TaskError.js"
 import type { TaskEvent } from "./TaskEvent.js"
 import type { TaskState } from "./TaskState.js"
@@ -138,6 +138,17 @@ export interface Typed {
 export type Failure<T extends Typed> = Schema.Schema.Type<T["errorSchema"]> | RunError | ResultInvalid
 
 /**
+ * How far a handler says it has come: a number of its own choosing, and a word on it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  readonly value: number
+  readonly message: string | null
+}
+
+/**
  * A queued run in its producer's hands.
  *
  * - `await`: waits for the end; the success, or the typed failure. With a `timeout`, `WaitTimeout` ends the wait, not the
@@ -146,6 +157,10 @@ export type Failure<T extends Typed> = Schema.Schema.Type<T["errorSchema"]> | Ru
  * - `cancel`: ends a waiting run at once (`"cancelled"`), asks the consumer of a running one to interrupt it
  *   (`"requested"`), or finds that it had ended (`"ended"`)
  * - `events`: the run's events from now on, up to its end
+ * - `logs`: what the run logs, from its first line to its end, each line once and in order, also when another process
+ *   performs it; then lines come up to two seconds late
+ * - `progress`: what its handler reports (see `CurrentRun.progress`), from the newest report on to the end; of several that
+ *   come while nobody looks, only the newest is told
  * - `existing`: true when the idempotency key led to a run that was there before, whether its payload was replaced or not
  *
  * @since 0.1.0
@@ -162,6 +177,8 @@ export interface Handle<T extends Typed> {
   readonly poll: Effect.Effect<TaskRun, RunNotFound | BackendError>
   readonly cancel: (reason?: string) => Effect.Effect<Cancellation, RunNotFound | BackendError>
   readonly events: Stream.Stream<TaskEvent>
+  readonly logs: Stream.Stream<LogLine, RunNotFound | BackendError>
+  readonly progress: Stream.Stream<Progress, RunNotFound | BackendError>
 }
 
 /**

@@ -22,11 +22,13 @@ import type { Backend } from "@effect-tasks/core/Backend"
 import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
 import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Layer } from "effect"
+import { rules } from "./internal/retention.js"
 import * as Services from "./internal/services.js"
 import * as backend from "./internal/sqlite/backend.js"
 import { fromSqlError } from "./internal/sqlite/errors.js"
 import { open } from "./internal/sqlite/open.js"
 import * as Transactions from "./internal/transactions.js"
+import type { Retention } from "./Retention.js"
 
 /**
  * Where the tables are, and how they are used.
@@ -39,6 +41,7 @@ import * as Transactions from "./internal/transactions.js"
  *   backend tries again by itself after that, and so does the beginning of `sql.withTransaction`
  * - `watchInterval`: how often to look for commits of other processes (default 25 ms; a quarter as often while
  *   there are none)
+ * - `retention`: how long ended runs are kept (default: successes 7 days, other ends 30)
  *
  * @since 0.1.0
  * @category models
@@ -49,6 +52,7 @@ export interface Options {
   readonly synchronous?: "normal" | "full" | undefined
   readonly busyTimeout?: Duration.DurationInput | undefined
   readonly watchInterval?: Duration.DurationInput | undefined
+  readonly retention?: Retention | undefined
 }
 
 /**
@@ -68,18 +72,25 @@ export type Provided = Backend | TaskTransaction | SqlClient.SqlClient | SqliteC
  */
 export type StartError = BackendError | SchemaVersionError | InvalidOption
 
-const defaults = { prefix: "task_", busyTimeout: Duration.millis(50), watchInterval: Duration.millis(25) }
+const defaults = {
+  prefix: "task_",
+  busyTimeout: Duration.millis(50),
+  watchInterval: Duration.millis(25),
+  pruneInterval: Duration.seconds(10)
+}
 
 const services = Effect.fnUntraced(function* (
   client: SqliteClient.SqliteClient,
   transactions: Transactions.Transactions,
-  options: Pick<Options, "prefix" | "watchInterval">
+  options: Pick<Options, "prefix" | "watchInterval" | "retention">
 ) {
   const { broker, store } = yield* backend.make({
     client,
     transactions,
     prefix: options.prefix ?? defaults.prefix,
-    watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval)
+    watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval),
+    rules: rules(options.retention),
+    pruneInterval: defaults.pruneInterval
   })
   return Services.make({ broker, store, transactions, toBackendError: fromSqlError("transaction") })
 })
@@ -149,7 +160,7 @@ export const layerConfig = (
  * @category layers
  */
 export const layerClient = (
-  options: Pick<Options, "prefix" | "watchInterval"> = {}
+  options: Pick<Options, "prefix" | "watchInterval" | "retention"> = {}
 ): Layer.Layer<Backend | TaskTransaction, StartError, SqliteClient.SqliteClient> =>
   Layer.scopedContext(
     Effect.flatMap(SqliteClient.SqliteClient, (client) =>

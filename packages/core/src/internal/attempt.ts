@@ -1,10 +1,12 @@
-import { Cause, Context, DefaultServices, Duration, Effect, Either, Exit, Option, Scope, Tracer } from "effect"
+import { Cause, Context, Duration, Effect, Either, Exit, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
+import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
 import type { Outcome } from "./run.js"
+import * as tracing from "./tracing.js"
 import * as Verdict from "./verdict.js"
 
 /*
@@ -12,18 +14,14 @@ import * as Verdict from "./verdict.js"
  * time, and read its Exit.
  */
 
-/** How an attempt ended: by itself, or because its fiber was interrupted, by whomever. */
-export type AttemptEnd =
-  | { readonly _tag: "Outcome"; readonly outcome: Outcome }
-  | { readonly _tag: "Snooze"; readonly millis: number }
-  | { readonly _tag: "RateLimit"; readonly millis: number }
-  | { readonly _tag: "Interrupted"; readonly cause: Cause.Cause<unknown> }
+export type { AttemptEnd } from "./attemptResult.js"
+
+/** Who performs an attempt, and interrupts it. */
+export type Holder = tracing.Traced["holder"]
 
 /** What an attempt is given: the entry of its handler, the run, what the handler sees of it, and its services. */
-export interface Given {
+export interface Given extends tracing.Traced {
   readonly entry: HandlerEntry
-  readonly run: EncodedRun
-  readonly current: typeof CurrentRun.Service
   readonly services: Context.Context<never>
 }
 
@@ -32,20 +30,37 @@ export interface Given {
  * The one context is made by hand, as each `provide` would copy it once more; and it is given to a fiber from its beginning,
  * where that costs nothing.
  */
-export const give = (entry: HandlerEntry, run: EncodedRun, current: typeof CurrentRun.Service): Given => {
+export const give = (
+  entry: HandlerEntry,
+  run: EncodedRun,
+  current: typeof CurrentRun.Service,
+  holder: Holder,
+  how: tracing.Tracing
+): Given => {
   const services = new Map(entry.context.unsafeMap).set(CurrentRun.key, current)
-  const parent = parentSpan(run.traceparent)
-  if (parent !== undefined) {
-    services.set(Tracer.ParentSpan.key, parent)
+  if (run.traceparent !== null && how === "parent") {
+    const parent = tracing.spanOf(run.traceparent)
+    if (parent !== undefined) {
+      services.set(Tracer.ParentSpan.key, parent)
+    }
   }
-  return { entry, run, current, services: Context.unsafeMake<never>(services) }
+  return { entry, run, current, holder, tracing: how, services: Context.unsafeMake<never>(services) }
 }
 
 /**
  * Performs one attempt, in a fiber that has its `services`. When it returns, the attempt's Scope is closed. It is for an
  * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts.
  */
-export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
+export const perform = (given: Given): Effect.Effect<AttemptEnd> =>
+  tracing.attempting(given, (span) => {
+    if (span !== null) {
+      // for what the handler leaves to be done at the end; for itself it is given apart
+      given.services.unsafeMap.set(Tracer.ParentSpan.key, span)
+    }
+    return decodeAndHandle(given, span)
+  })
+
+const decodeAndHandle = (given: Given, span: Tracer.Span | null): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
   if (given.run.payloadVersion > definition.version) {
     return putOff(given)
@@ -54,10 +69,10 @@ export const perform = (given: Given): Effect.Effect<AttemptEnd> => {
   if (!Either.isEither(decoded)) {
     return Effect.matchEffect(Effect.interruptible(decoded), {
       onFailure: (issue) => Effect.succeed(invalid(issue)),
-      onSuccess: (payload) => handle(given, payload)
+      onSuccess: (payload) => handle(given, payload, span)
     })
   }
-  return Either.isRight(decoded) ? handle(given, decoded.right) : Effect.succeed(invalid(decoded.left))
+  return Either.isRight(decoded) ? handle(given, decoded.right, span) : Effect.succeed(invalid(decoded.left))
 }
 
 /** How long a run waits for a consumer that knows its version. */
@@ -81,11 +96,12 @@ const putOff = ({ entry: { definition }, run }: Given): Effect.Effect<AttemptEnd
 
 const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
 
-const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
+const handle = (given: Given, payload: unknown, span: Tracer.Span | null): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
+  const called = span === null ? call(given.entry, payload) : Effect.withParentSpan(call(given.entry, payload), span)
   const closed = Effect.flatMap(Scope.make(), (scope) => {
     given.services.unsafeMap.set(Scope.Scope.key, scope)
-    return Effect.flatMap(Effect.exit(Effect.interruptible(traced(given, call(given.entry, payload)))), (exit) =>
+    return Effect.flatMap(Effect.exit(Effect.interruptible(called)), (exit) =>
       Effect.as(Scope.close(scope, exit), exit)
     )
   })
@@ -106,41 +122,6 @@ const handle = (given: Given, payload: unknown): Effect.Effect<AttemptEnd> => {
 const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown> =>
   Effect.suspend(() => entry.handler(payload as never)) as Effect.Effect<unknown, unknown>
 
-/** The tracer whose spans go nowhere. Where the producer made no span either, there is none to be made. */
-const noTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
-const traced = <A, E>({ current, entry, run }: Given, self: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.tracerWith((tracer) =>
-    tracer === noTracer && run.traceparent === null
-      ? self
-      : Effect.useSpan(
-          `task ${run.task}`,
-          {
-            ...(run.traceparent === null ? { root: true } : {}),
-            kind: "consumer",
-            attributes: {
-              "task.name": entry.definition.name,
-              "task.run.id": run.id,
-              "task.attempt": current.attempt,
-              "task.queue": run.queue
-            },
-            captureStackTrace: false
-          },
-          (span) => Effect.withParentSpan(self, span)
-        )
-  )
-
-/** The parent span that a W3C trace context names. */
-const parentSpan = (traceparent: string | null): Tracer.ExternalSpan | undefined => {
-  if (traceparent === null) {
-    return undefined
-  }
-  const [, traceId, spanId, flags] = traceparent.split("-")
-  return traceId === undefined || spanId === undefined
-    ? undefined
-    : Tracer.externalSpan({ traceId, spanId, sampled: flags === "01" })
-}
-
 const timedOut = ({ timeout }: Definition): AttemptEnd =>
   asOutcome({ _tag: "Timeout", timeoutMillis: Duration.toMillis(timeout ?? Duration.zero) })
 
@@ -157,7 +138,7 @@ const read = (task: Definition, exit: Exit.Exit<unknown, unknown>): Effect.Effec
   }
   return Cause.isInterrupted(cause)
     ? Effect.succeed({ _tag: "Interrupted", cause })
-    : Effect.map(outcome.ofCause(task, cause), asOutcome)
+    : Effect.map(outcome.ofCause(task, cause), (outcome) => ({ _tag: "Outcome", outcome, cause }))
 }
 
 const asOutcome = (outcome: Outcome): AttemptEnd => ({ _tag: "Outcome", outcome })

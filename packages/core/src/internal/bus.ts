@@ -1,10 +1,12 @@
-import { Context, Effect, LogLevel, Mailbox, type Scope } from "effect"
+import { Context, Effect, LogLevel, type Scope, Stream } from "effect"
 import type { LogLine } from "../Store.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Observer } from "../TaskLogger.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { path, type TaskState } from "../TaskState.js"
 import * as codec from "./codec.js"
+import { Feed, withoutMarkers } from "./feed.js"
+import type { Meter } from "./metrics.js"
 import type { RunId } from "./run.js"
 
 /** A run in its new state, and the state before; `null` when the run has just been made. */
@@ -21,6 +23,15 @@ export interface Filter {
   readonly task?: string | undefined
 }
 
+/** Which log lines a subscriber wants; all filters must hold. */
+export interface LineFilter {
+  readonly runId?: RunId | undefined
+  readonly task?: string | undefined
+  readonly minLevel?: LogLevel.LogLevel | undefined
+}
+
+type LineSink = (line: LogLine, task: string) => void
+
 interface Subscriber {
   readonly filter: Filter
   readonly offer: (event: TaskEvent) => void
@@ -31,6 +42,11 @@ const wants = (filter: Filter, run: EncodedRun, state: TaskState): boolean =>
   (filter.runId === undefined || filter.runId === run.id) &&
   (filter.task === undefined || filter.task === run.task)
 
+const wantsLine = ({ minLevel, runId, task }: LineFilter, line: LogLine, taskOfLine: string): boolean =>
+  (runId === undefined || runId === line.runId) &&
+  (task === undefined || task === taskOfLine) &&
+  (minLevel === undefined || LogLevel.greaterThanEqual(levelOf(line), minLevel))
+
 /**
  * The way of events and log lines from the runtime to those who listen in this process.
  *
@@ -39,8 +55,14 @@ const wants = (filter: Filter, run: EncodedRun, state: TaskState): boolean =>
  */
 export class Bus {
   private readonly subscribers = new Set<Subscriber>()
-  private readonly lineSinks = new Set<(line: LogLine) => void>()
+  private readonly lineSinks = new Set<LineSink>()
+  private readonly progressSinks = new Set<(run: EncodedRun, progress: string) => void>()
   private readonly held = new Map<RunId, Array<Transition>>()
+  private readonly meter: Meter
+
+  constructor(meter: Meter) {
+    this.meter = meter
+  }
 
   /** False while nobody listens: then no copy of a run needs to be made. */
   get hasListeners(): boolean {
@@ -72,8 +94,12 @@ export class Bus {
     }
   }
 
-  publishLine(line: LogLine): void {
-    this.lineSinks.forEach((sink) => sink(line))
+  publishLine(line: LogLine, task: string): void {
+    this.lineSinks.forEach((sink) => sink(line, task))
+  }
+
+  publishProgress(run: EncodedRun, progress: string): void {
+    this.progressSinks.forEach((sink) => sink(run, progress))
   }
 
   private deliver({ at, from, run }: Transition): void {
@@ -97,60 +123,78 @@ export class Bus {
     }
   }
 
-  /** The events from now on, in a buffer of this capacity; what does not fit is dropped, and a warning says how much. */
-  subscribe(filter: Filter, capacity: number): Effect.Effect<Mailbox.ReadonlyMailbox<TaskEvent>, never, Scope.Scope> {
+  /** The events from now on, in a buffer of this capacity, until the scope closes. */
+  subscribe(filter: Filter, capacity: number): Effect.Effect<Feed<TaskEvent>, never, Scope.Scope> {
     return Effect.gen(this, function* () {
-      const mailbox = yield* Mailbox.make<TaskEvent>({ capacity, strategy: "dropping" })
-      let dropped = 0
-      const subscriber: Subscriber = {
-        filter,
-        offer: (event) => {
-          dropped += mailbox.unsafeOffer(event) ? 0 : 1
-        }
+      const feed = new Feed<TaskEvent>(capacity, () => this.meter.droppedOne("stream"))
+      const subscriber: Subscriber = { filter, offer: (event) => feed.offer(event) }
+      yield* listen(this.subscribers, subscriber)
+      yield* feed.warn("a stream of task events")
+      return feed
+    })
+  }
+
+  /** The log lines from now on, in a buffer of this capacity, until the scope closes. */
+  subscribeLines(filter: LineFilter, capacity: number): Effect.Effect<Feed<LogLine>, never, Scope.Scope> {
+    return Effect.gen(this, function* () {
+      const feed = new Feed<LogLine>(capacity, () => this.meter.droppedOne("stream"))
+      yield* this.onLine(filter, (line) => feed.offer(line))
+      yield* feed.warn("a stream of log lines")
+      return feed
+    })
+  }
+
+  /** Calls back for each log line, until the scope closes. */
+  onLine(filter: LineFilter, sink: (line: LogLine) => void): Effect.Effect<void, never, Scope.Scope> {
+    return listen(this.lineSinks, (line, task) => {
+      if (wantsLine(filter, line, task)) {
+        sink(line)
       }
-      this.subscribers.add(subscriber)
-      yield* Effect.addFinalizer(() => {
-        this.subscribers.delete(subscriber)
-        return Effect.zipRight(
-          mailbox.end,
-          dropped === 0 ? Effect.void : Effect.logWarning(`a subscriber was too slow and missed ${dropped} task events`)
-        )
-      })
-      return mailbox
+    })
+  }
+
+  /** Calls back for each report of progress of a run, with the fence of its claim, until the scope closes. */
+  onProgress(id: RunId, sink: (progress: string, fence: number) => void): Effect.Effect<void, never, Scope.Scope> {
+    return listen(this.progressSinks, (run, progress) => {
+      if (run.id === id) {
+        sink(progress, run.fence)
+      }
     })
   }
 
   /** Runs an observer in a fiber of its own until this scope closes, and then to the end of what it was given. */
   observe(observer: Observer): Effect.Effect<void, never, Scope.Scope> {
     return Effect.gen(this, function* () {
-      const mailbox = yield* Mailbox.make<TaskEvent | LogLine>({ capacity: observerCapacity, strategy: "dropping" })
-      const subscriber: Subscriber = { filter: {}, offer: (event) => void mailbox.unsafeOffer(event) }
-      const { minLevel, onEvent, onLine } = observer
-      const lineSink = (line: LogLine) => {
-        if (minLevel === undefined || LogLevel.greaterThanEqual(levelOf(line), minLevel)) {
-          mailbox.unsafeOffer(line)
-        }
-      }
+      const { minLevel, name, onEvent, onLine } = observer
+      const feed = new Feed<TaskEvent | LogLine>(observerCapacity, () => this.meter.droppedOne("observer"))
+      yield* feed.warn(`the task observer ${name}`)
       const show = (item: TaskEvent | LogLine): Effect.Effect<void> =>
         Effect.suspend(() =>
           item instanceof TaskEvent ? (onEvent?.(item) ?? Effect.void) : (onLine?.(item) ?? Effect.void)
-        ).pipe(Effect.catchAllCause((cause) => Effect.logWarning(`task observer ${observer.name} failed`, cause)))
-      const work = Effect.forever(Effect.flatMap(mailbox.take, show))
-      const fiber = yield* Effect.forkDaemon(Effect.ignore(work))
+        ).pipe(Effect.catchAllCause((cause) => Effect.logWarning(`task observer ${name} failed`, cause)))
+      const fiber = yield* Effect.forkDaemon(Stream.runForEach(withoutMarkers(feed.stream), show))
+      yield* Effect.addFinalizer(() =>
+        Effect.zipRight(
+          Effect.sync(() => feed.close()),
+          fiber.await
+        )
+      )
       if (onEvent !== undefined) {
-        this.subscribers.add(subscriber)
+        yield* listen(this.subscribers, { filter: {}, offer: (event) => feed.offer(event) })
       }
       if (onLine !== undefined) {
-        this.lineSinks.add(lineSink)
+        yield* this.onLine({ minLevel }, (line) => feed.offer(line))
       }
-      yield* Effect.addFinalizer(() => {
-        this.subscribers.delete(subscriber)
-        this.lineSinks.delete(lineSink)
-        return Effect.zipRight(mailbox.end, fiber.await)
-      })
     })
   }
 }
+
+/** A member of a set for as long as the scope is open. */
+const listen = <A>(listeners: Set<A>, listener: A): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => void listeners.add(listener)),
+    () => Effect.sync(() => listeners.delete(listener))
+  )
 
 const observerCapacity = 65_536
 

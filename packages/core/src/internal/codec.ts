@@ -136,6 +136,9 @@ export const ledgerOf = (run: EncodedRun): ReadonlyArray<Attempt> => fromTextOr<
 
 export const outcomeOf = (run: EncodedRun): Outcome | null => fromTextOr<Outcome | null>(run.outcome, null)
 
+export const toProgress = (progress: string): typeof Progress.Type =>
+  fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+
 export const toTaskRun = (run: EncodedRun): TaskRun =>
   new TaskRun(
     {

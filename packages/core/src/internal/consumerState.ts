@@ -4,8 +4,10 @@ import type { Store } from "../Store.js"
 import type { Bus } from "./bus.js"
 import type { HandlerEntry } from "./definition.js"
 import type { Ended, InFlight, InFlights } from "./inFlight.js"
+import type { Meter } from "./metrics.js"
 import type { Prefetch } from "./prefetch.js"
 import type { RunId } from "./run.js"
+import type { Tracing } from "./tracing.js"
 
 /** A run that a shutdown stopped. */
 export interface StoppedRun {
@@ -18,6 +20,8 @@ export interface Settings {
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
   readonly bus: Bus
+  readonly meter: Meter
+  readonly tracing: Tracing
   readonly entries: ReadonlyMap<string, HandlerEntry>
   readonly queues: ReadonlyArray<string>
   readonly queueLimits: ReadonlyArray<QueueLimit>

@@ -58,6 +58,11 @@ const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
     })
   })
 
+const liveClock = Clock.make()
+
+/** Real time, to measure by. */
+const nanos = (): number => Number(liveClock.unsafeCurrentTimeNanos())
+
 /** How many more runs of each task this consumer may hold. */
 const withRooms = (state: State, tasks: ReadonlyArray<ServedTask>): ReadonlyArray<ServedTask> => {
   const held = new Map<string, number>()
@@ -96,7 +101,7 @@ const { setImmediate } = globalThis as { readonly setImmediate?: (callback: () =
 /** A turn of the event loop, whatever clock the application has. */
 const turn: Effect.Effect<void> =
   setImmediate === undefined
-    ? Effect.withClock(Effect.sleep(Duration.zero), Clock.make())
+    ? Effect.withClock(Effect.sleep(Duration.zero), liveClock)
     : Effect.async((resume) => void setImmediate(() => resume(Effect.void)))
 
 /** One exchange, and what follows from its answer. False when there was none, and the same is worth another try. */
@@ -109,6 +114,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
       state.ended = []
       const claim = limit === 0 ? null : request(state, tasks, limit, now)
       const { heard } = state
+      const calledAt = nanos()
       state.exchanging++
       state.claiming += limit
       return restore(call(state, ended, claim)).pipe(
@@ -121,7 +127,7 @@ const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number)
         Effect.flatMap((result) =>
           Either.isLeft(result)
             ? failed(state, ended, claim, result.left)
-            : Effect.as(carryOut(state, ended, claim, heard, result.right), true)
+            : Effect.as(carryOut(state, ended, claim, heard, calledAt, result.right), true)
         )
       )
     })
@@ -157,8 +163,10 @@ const carryOut = (
   ended: ReadonlyArray<Ended>,
   claim: ClaimRequest | null,
   heard: number,
+  calledAt: number,
   { claimed, settled }: Exchanged
 ): Effect.Effect<void> => {
+  state.meter.exchanged(settled.length, claimed?.runs.length ?? null, (nanos() - calledAt) / 1e6)
   const answered = carryOutSettled(state, ended, settled)
   if (claim === null) {
     return answered
@@ -209,6 +217,7 @@ const failed = (
   claim: ClaimRequest | null,
   error: BackendError
 ): Effect.Effect<boolean> => {
+  state.meter.brokerFailed("exchange")
   const wasReady = state.answered?.ok !== false
   if (claim !== null) {
     state.hungry = true

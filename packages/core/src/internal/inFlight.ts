@@ -1,22 +1,19 @@
 import type { Fiber, FiberId } from "effect"
 import type { ClaimedRun, Settlement } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
+import type { StopReason } from "./attemptResult.js"
 import type { HandlerEntry } from "./definition.js"
+import type { TaskMeter } from "./metrics.js"
 import type { RunId } from "./run.js"
 import type { RunLog } from "./runLog.js"
 import type { Refusal } from "./settlement.js"
-
-/** Why the consumer interrupts an attempt. */
-export type StopReason =
-  | { readonly _tag: "Shutdown" }
-  | { readonly _tag: "Cancel"; readonly reason: string }
-  | { readonly _tag: "LostClaim" }
 
 /** A claim that this consumer holds, from the moment it was given until it is settled or lost. */
 export interface InFlight {
   readonly run: EncodedRun
   readonly entry: HandlerEntry
   readonly log: RunLog
+  readonly meter: TaskMeter
   readonly previous: ClaimedRun["previous"]
   /** Why it is ended without an attempt, if it is. */
   readonly refusal: Refusal | null

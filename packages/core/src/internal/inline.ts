@@ -5,9 +5,11 @@ import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun, Failure } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
+import * as attemptResult from "./attemptResult.js"
 import type { Bus } from "./bus.js"
 import { type Complete, Current } from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import type { Meter } from "./metrics.js"
 import * as outcome from "./outcome.js"
 import { capturing, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
@@ -22,12 +24,16 @@ export interface Options<D extends Definition> {
   readonly entry: HandlerEntry
   readonly run: EncodedRun
   readonly bus: Bus
+  readonly meter: Meter
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
 }
 
 /** The consumer's name in the record of such a run. */
 const consumer = "inline"
+
+/** An attempt that was interrupted was so by its caller. */
+const holder: attempt.Holder = { stop: { _tag: "Shutdown" }, isInPlace: true }
 
 /** The run on its way, as the attempts change it. */
 class Progressing {
@@ -69,6 +75,9 @@ export const perform = <D extends Definition>(
         const now = yield* Clock.currentTimeMillis
         way.become(settlement.interrupted(way.run, "its caller was interrupted", now), now)
       }
+      if (isFinal(way.run.state)) {
+        options.meter.of(task.name).ended(way.run.state)
+      }
       yield* store.record([{ run: way.run, logs: way.logs }])
       return yield* Exit.isFailure(exit) ? Effect.failCause(exit.cause) : outcome.toEffect(task, way.run)
     })
@@ -79,13 +88,16 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
   Effect.gen(function* () {
     const { bus, entry } = options
     const startedAt = yield* Clock.currentTimeMillis
+    const { attempt: before } = way.run
     way.become({ ...way.run, state: "running", consumer, startedAt }, startedAt)
-    const log = new RunLog(way.run.id, way.run.attempt + 1, way.run.logged, (line) => bus.publishLine(line))
+    const log = new RunLog(way.run.id, way.run.attempt + 1, way.run.logged, (line) =>
+      bus.publishLine(line, entry.definition.name)
+    )
     const report = (progress: string) => {
       way.run = { ...way.run, progress }
     }
     const current = new Current(way.run, log, { report, complete: completeInPlace(options, way, log) })
-    const given = attempt.give(entry, way.run, current)
+    const given = attempt.give(entry, way.run, current, holder, "parent")
     const end = yield* attempt.perform(given).pipe(
       Effect.uninterruptible,
       Effect.mapInputContext((_: Context.Context<never>) => given.services),
@@ -93,8 +105,13 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
       Effect.ensuring(Effect.sync(() => way.endAttempt(log)))
     )
     const now = yield* Clock.currentTimeMillis
+    const meter = options.meter.of(way.run.task)
+    meter.attempted(attemptResult.of(end, holder.stop), now - startedAt)
     const decision = yield* settlement.afterAttempt(entry.definition, way.run, end, now)
     way.become(decision.run, now)
+    if (decision.run.attempt > before && !isFinal(way.run.state)) {
+      meter.retriedOnce()
+    }
     yield* isFinal(way.run.state) ? Effect.void : Effect.sleep(Math.max(0, way.run.dueAt - now))
   })
 

@@ -25,10 +25,10 @@ export const keep = (state: State): Effect.Effect<never> => {
   const again: Effect.Effect<void> = Effect.suspend(() => {
     const retry = Effect.zipRight(Effect.sleep(part(state, 1 / 10)), again)
     return Effect.catchAll(extendAll, (error) =>
-      Effect.logWarning("consumer cannot extend its leases", error).pipe(
-        Effect.zipRight(giveUpEnding(state)),
-        Effect.zipRight(state.inFlights.size === 0 ? Effect.void : retry)
-      )
+      Effect.suspend(() => {
+        state.meter.brokerFailed("extend")
+        return Effect.logWarning("consumer cannot extend its leases", error)
+      }).pipe(Effect.zipRight(giveUpEnding(state)), Effect.zipRight(state.inFlights.size === 0 ? Effect.void : retry))
     )
   })
   return state.busy.await.pipe(

@@ -1,11 +1,13 @@
-import { Cause, Duration, Effect, Mailbox, Option, Stream } from "effect"
-import type { Enqueued } from "../Broker.js"
-import { type BackendError, QueueFull, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
+import { Duration, Effect, Option, Stream } from "effect"
+import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
+import * as accepting from "./accepting.js"
 import * as codec from "./codec.js"
 import type { Definition } from "./definition.js"
+import { withoutMarkers } from "./feed.js"
+import * as following from "./following.js"
 import * as inline from "./inline.js"
 import type { Parts } from "./managerParts.js"
 import type { TaskManager } from "./managerTag.js"
@@ -13,25 +15,33 @@ import * as newRuns from "./newRuns.js"
 import * as operating from "./operating.js"
 import * as outcome from "./outcome.js"
 import type { RunId } from "./run.js"
+import * as tracing from "./tracing.js"
 
 /** The manager over its parts: one function per operation, below in the order of the service. */
 export const make = (options: Omit<Parts, "enqueue">): typeof TaskManager.Service => {
   const parts: Parts = {
     ...options,
-    // neither a limit nor a conflict refuses runs that come without
-    enqueue: (runs) =>
-      Effect.catchTags(enqueue(parts, runs, undefined), { QueueFull: Effect.die, IdempotencyConflict: Effect.die })
+    // no conflict refuses runs that do not ask for it
+    enqueue: (runs) => Effect.catchTag(accepting.enqueueUnlimited(parts, runs), "IdempotencyConflict", Effect.die)
   }
   return service(parts)
 }
 
 const service = (parts: Parts): typeof TaskManager.Service => ({
   queue: (task, payloads, options = {}) =>
-    parts.broker.now.pipe(
-      Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
-      Effect.flatMap((runs) => enqueue(parts, runs, options.maxQueued ?? task.maxQueued)),
-      Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag !== "Queued")))
-    ),
+    tracing
+      .queueing(task.name, options.queue ?? task.queueName, (note) =>
+        parts.broker.now.pipe(
+          Effect.flatMap((now) => newRuns.make(parts, task, payloads, options, now)),
+          Effect.flatMap((runs) => {
+            note(runs.map(({ id }) => id))
+            return accepting.enqueue(parts, runs, options.maxQueued ?? task.maxQueued)
+          })
+        )
+      )
+      .pipe(
+        Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag !== "Queued")))
+      ),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
       const now = yield* parts.broker.now
@@ -66,43 +76,6 @@ const maxPage = 1_000
 const withZeros = (counts: { readonly [State in TaskState]?: number | undefined }) =>
   Object.fromEntries(allStates.map((state) => [state, counts[state] ?? 0])) as { readonly [State in TaskState]: number }
 
-/** Hands runs to the broker, and publishes `init` and the state they wait in once they are committed. */
-const enqueue = ({ broker, bus }: Parts, runs: ReadonlyArray<EncodedRun>, maxQueued: number | undefined) =>
-  Effect.uninterruptibleMask((restore) => {
-    const isHeard = bus.hasListeners
-    const ids = isHeard ? runs.map((run) => run.id) : []
-    bus.hold(ids)
-    const rolledBack = () => bus.release(ids, [])
-    const enqueued = maxQueued === undefined ? broker.enqueue(runs) : broker.enqueue(runs, { maxQueued })
-    return Effect.matchCauseEffect(restore(enqueued), {
-      onFailure: (cause) => {
-        const isFull = Option.exists(Cause.failureOption(cause), (error) => error instanceof QueueFull)
-        bus.release(ids, isHeard && isFull ? runs.flatMap(asRejected) : [])
-        return Effect.failCause(cause)
-      },
-      onSuccess: (results) =>
-        Effect.as(
-          isHeard
-            ? broker.atTransactionEnd({ committed: () => bus.release(ids, results.flatMap(asMade)), rolledBack })
-            : Effect.void,
-          results
-        )
-    })
-  })
-
-const asRejected = (run: EncodedRun) => [
-  { run: { ...run, state: "init" as const }, from: null, at: run.createdAt },
-  { run: { ...run, state: "rejected" as const }, from: "init" as const, at: run.createdAt }
-]
-
-const asMade = ({ _tag, run }: Enqueued) =>
-  _tag !== "Queued"
-    ? []
-    : [
-        { run: { ...run, state: "init" as const }, from: null, at: run.createdAt },
-        { run, from: "init" as const, at: run.createdAt }
-      ]
-
 const getOne = ({ store }: Parts, id: RunId): Effect.Effect<EncodedRun, RunNotFound | BackendError> =>
   Effect.flatMap(store.get([id]), ([run]) =>
     run === undefined || Option.isNone(run) ? new RunNotFound({ runId: id }) : Effect.succeed(run.value)
@@ -135,7 +108,12 @@ const retry = (parts: Parts, id: RunId) =>
     const now = yield* parts.broker.now
     const [newId] = parts.ids.at(now, 1)
     const run = newRuns.again(old, newId!, now)
-    const [result] = yield* Effect.catchTag(enqueue(parts, [run], undefined), "QueueFull", Effect.die)
+    const [result] = yield* tracing.queueing(run.task, run.queue, (note) => {
+      note([newId!])
+      return Effect.flatMap(Effect.context<never>(), (context) =>
+        accepting.enqueueUnlimited(parts, [{ ...run, traceparent: newRuns.traceparentOf(context) ?? run.traceparent }])
+      )
+    })
     return result!.run.id
   })
 
@@ -176,6 +154,14 @@ class RunHandle<D extends Definition> implements Handle<D> {
   get events(): Handle<D>["events"] {
     return eventsOf(this.#parts, this.id)
   }
+
+  get logs(): Handle<D>["logs"] {
+    return following.logs(this.#parts, this.id)
+  }
+
+  get progress(): Handle<D>["progress"] {
+    return following.progress(this.#parts, this.id, codec.toProgress)
+  }
 }
 
 /**
@@ -184,9 +170,9 @@ class RunHandle<D extends Definition> implements Handle<D> {
  */
 const eventsOf = ({ bus, waiters }: Parts, id: RunId): Stream.Stream<TaskEvent> =>
   Stream.unwrapScoped(
-    Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (mailbox) => {
+    Effect.map(bus.subscribe({ runId: id }, eventsBuffer), (feed) => {
       const end = Stream.fromEffect(Effect.option(Effect.map(waiters.awaitEnd(id), endOf)))
-      return Stream.map(Mailbox.toStream(mailbox), Option.some).pipe(
+      return Stream.map(withoutMarkers(feed.stream), Option.some).pipe(
         Stream.merge(end),
         Stream.takeWhile(Option.isSome),
         Stream.map((event) => event.value),

@@ -4,6 +4,7 @@ import type { Store } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Bus } from "./bus.js"
+import type { Meter } from "./metrics.js"
 import type { Uuid7 } from "./uuid7.js"
 import type { Waiters } from "./waiters.js"
 
@@ -12,6 +13,7 @@ export interface Parts {
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
   readonly bus: Bus
+  readonly meter: Meter
   readonly ids: Uuid7
   readonly waiters: Waiters
   readonly maxPayloadBytes: number

@@ -45,6 +45,7 @@ export interface QueueOptions {
   readonly idempotencyKey?: string | Idempotency | undefined
   readonly maxQueued?: number | undefined
   readonly expiresAt?: Date | number | undefined
+  readonly parent?: { readonly id: RunId; readonly rootId?: RunId | null | undefined } | undefined
 }
 
 /** Documented in `Task`. */

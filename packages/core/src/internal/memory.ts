@@ -20,7 +20,7 @@ import {
   settleUnder,
   written
 } from "../Broker.js"
-import type { ConsumerRecord, CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
+import type { ConsumerRecord, CountQuery, LogLine, QueueStats, RunFilter, RunQuery } from "../Store.js"
 import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
@@ -351,6 +351,21 @@ export class Memory {
       }
     }
     return counts
+  }
+
+  queues(): ReadonlyArray<QueueStats> {
+    const queues = new Map<string, { -readonly [Field in keyof QueueStats]: QueueStats[Field] }>()
+    for (const { run } of this.entries.values()) {
+      const { dueAt, queue } = run
+      const stats = queues.get(queue) ?? { queue, queued: 0, scheduled: 0, running: 0, oldestDueAt: null }
+      const state = run.state === "running" || run.state === "scheduled" ? run.state : "queued"
+      stats[state]++
+      if (state !== "running") {
+        stats.oldestDueAt = Math.min(stats.oldestDueAt ?? dueAt, dueAt)
+      }
+      queues.set(queue, stats)
+    }
+    return Array.from(queues.values())
   }
 
   appendLogs(lines: ReadonlyArray<LogLine>): void {

@@ -71,6 +71,7 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
     count: (filter) => Effect.sync(() => memory.count(filter)),
     remove: (ids) => Effect.sync(() => memory.remove(ids)),
     counts: (query) => Effect.sync(() => memory.counts(query)),
+    queues: Effect.sync(() => memory.queues()),
     appendLogs: (lines) => Effect.sync(() => memory.appendLogs(lines)),
     logs: (id, { fromSeq, limit }) =>
       Effect.sync(() => (memory.logs.get(id) ?? []).filter((line) => line.seq >= fromSeq).slice(0, limit)),

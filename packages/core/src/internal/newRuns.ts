@@ -9,6 +9,7 @@ import { type Definition, invalidOption, isName, nameRule } from "./definition.j
 import type { Idempotency, QueueOptions } from "./managerTag.js"
 import type { RunId } from "./run.js"
 import * as taskLimits from "./taskLimits.js"
+import * as tracing from "./tracing.js"
 import type { Uuid7 } from "./uuid7.js"
 
 /*
@@ -76,8 +77,8 @@ const likenessOf = (
   now: number,
   context: Context.Context<never>
 ): Likeness => {
-  const parent: typeof CurrentRun.Service | undefined = context.unsafeMap.get(CurrentRun.key)
-  const span: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
+  const current: typeof CurrentRun.Service | undefined = context.unsafeMap.get(CurrentRun.key)
+  const parent = options.parent ?? current
   return {
     task: task.name,
     payloadVersion: task.version,
@@ -90,9 +91,15 @@ const likenessOf = (
     expiresAt: options.expiresAt === undefined ? null : Number(options.expiresAt),
     idempotency: idempotencyOf(options, now),
     parentId: parent?.id ?? null,
-    rootId: parent?.rootId ?? null,
-    traceparent: span === undefined ? null : traceparentOf(span)
+    rootId: parent?.rootId ?? parent?.id ?? null,
+    traceparent: traceparentOf(context)
   }
+}
+
+/** The trace context of the span that is at work, if there is one. */
+export const traceparentOf = (context: Context.Context<never>): string | null => {
+  const span: Tracer.AnySpan | undefined = context.unsafeMap.get(Tracer.ParentSpan.key)
+  return span === undefined ? null : tracing.traceparentOf(span)
 }
 
 /** Every field by its name: a copy of what is common and two more would be another kind of object, and slower to use. */
@@ -175,10 +182,6 @@ const policyOf = (idempotency: Idempotency, now: number): Partial<EncodedIdempot
   const { hold = "unfinished" } = idempotency
   return { onConflict, holdMillis: hold === "unfinished" ? 0 : hold === "forever" ? null : wholeMillis(hold) }
 }
-
-/** A span as a W3C trace context (https://www.w3.org/TR/trace-context/). */
-const traceparentOf = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
-  `00-${traceId}-${spanId}-0${sampled ? 1 : 0}`
 
 /** The first option that is out of its range. */
 const invalidOf = (

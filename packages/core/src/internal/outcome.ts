@@ -127,7 +127,8 @@ const toUntyped = (task: Definition, run: EncodedRun): Effect.Effect<unknown, un
   }
 }
 
-const toRunError = (
+/** What a run ended with that is neither a success nor its task's own error. */
+export const toRunError = (
   run: EncodedRun,
   outcome: Exclude<Outcome, OutcomeOf<"Success"> | OutcomeOf<"Failure">>
 ): RunError => {

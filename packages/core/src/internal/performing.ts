@@ -3,6 +3,7 @@ import { type ClaimedRun, type ClaimRequest, settle } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import * as attempt from "./attempt.js"
+import * as attemptResult from "./attemptResult.js"
 import type { State } from "./consumerState.js"
 import { type Complete, Current } from "./currentRun.js"
 import type { HandlerEntry } from "./definition.js"
@@ -24,13 +25,14 @@ export const hold = (
 ): void => {
   const { previous, run } = claimed
   const onLine = (line: Parameters<typeof state.bus.publishLine>[0]) => {
-    state.bus.publishLine(line)
+    state.bus.publishLine(line, run.task)
     state.unsaved.unsafeOpen()
   }
   const inFlight: InFlight = {
     run,
     entry: entryOf(state, run),
     log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
+    meter: state.meter.of(run.task),
     previous,
     refusal: refusalOf(claimed, now, isDisabled),
     claimedAt: now,
@@ -89,8 +91,9 @@ export const fillPlaces = (state: State): void => {
 const begin = (state: State, inFlight: InFlight): void => {
   state.inFlights.begin(inFlight)
   inFlight.begunAt = liveClock.unsafeCurrentTimeMillis()
+  inFlight.meter.began(inFlight.run, inFlight.previous)
   publishStart(state, inFlight)
-  const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight))
+  const given = attempt.give(inFlight.entry, inFlight.run, currentRunOf(state, inFlight), inFlight, state.tracing)
   const { fiberRefs, runtimeFlags } = state.surroundings
   const runtime = Runtime.make({ context: given.services, fiberRefs, runtimeFlags })
   const fiber = Runtime.runFork(runtime, perform(state, inFlight, given))
@@ -143,7 +146,7 @@ const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect
   return (inFlight.previous === "running" ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
     Effect.flatMap((end) =>
       Effect.flatMap(state.broker.now, (now) =>
-        Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, decision, now))
+        Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, end, decision, now))
       )
     ),
     Effect.catchAllCause((cause) => settling.abandon(state, inFlight, cause)),
@@ -151,17 +154,33 @@ const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect
   )
 }
 
-const conclude = (state: State, inFlight: InFlight, decision: settlement.Decision | null, now: number): void => {
+const conclude = (
+  state: State,
+  inFlight: InFlight,
+  end: attempt.AttemptEnd,
+  decision: settlement.Decision | null,
+  now: number
+): void => {
+  measure(inFlight, end, now)
   state.prefetch.took(liveClock.unsafeCurrentTimeMillis() - inFlight.begunAt)
   const { completed } = inFlight
   if (completed !== null) {
     settling.finish(state, { inFlight, settlement: completed }, completed.run)
   } else if (decision === null) {
+    inFlight.meter.lostClaim()
     settling.loseSight(state, inFlight, now)
   } else {
     settling.handIn(state, inFlight, decision, now)
   }
   fillPlaces(state)
+}
+
+/** What the handler completed itself is a success, whatever came after; a run that is not tried again had no attempt. */
+const measure = ({ completed, meter, run, stop }: InFlight, end: attempt.AttemptEnd, now: number): void => {
+  const result = completed === null ? attemptResult.of(end, stop) : "success"
+  if (result !== "too_many_crashes") {
+    meter.attempted(result, now - (run.startedAt ?? now))
+  }
 }
 
 /** The attempts that crashed may have stored lines which the record does not count. */
@@ -189,6 +208,7 @@ const currentRunOf = (state: State, inFlight: InFlight): Current =>
       inFlight.progress = progress
       inFlight.progressIsStored = false
       state.unsaved.unsafeOpen()
+      state.bus.publishProgress(inFlight.run, progress)
     },
     complete: completeInPlace(state, inFlight)
   })

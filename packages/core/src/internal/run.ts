@@ -35,6 +35,18 @@ export class Attempt extends Schema.Class<Attempt>("@effect-tasks/core/TaskRun/A
   outcome: Outcome
 }) {}
 
+/** One line of a run's log. Documented in `Store`. */
+export class LogLine extends Schema.Class<LogLine>("@effect-tasks/core/Store/LogLine")({
+  runId: RunId,
+  seq: Schema.Number,
+  attempt: Schema.Number,
+  at: Schema.Number,
+  level: Schema.String,
+  message: Schema.String,
+  annotations: Schema.Record({ key: Schema.String, value: Schema.Unknown }),
+  spans: Schema.Array(Schema.String)
+}) {}
+
 /** How far a handler says it has come. */
 export const Progress = Schema.Struct({ value: Schema.Number, message: Schema.NullOr(Schema.String) })
 

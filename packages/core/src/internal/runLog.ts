@@ -5,7 +5,7 @@ import { Current, type Lines, type NewLine } from "./currentRun.js"
 import type { RunId } from "./run.js"
 
 /** How many lines of a run are kept: the first ones as they come, and the last ones at the end of the attempt. */
-const firstLines = 900
+export const firstLines = 900
 const lastLines = 100
 export const maxLines = firstLines + lastLines
 

@@ -63,6 +63,7 @@ const handInAgain = (state: State, ended: Ended): void => {
 }
 
 const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Effect<void> => {
+  inFlight.meter.lostClaim()
   letGo(state, inFlight)
   return Effect.logWarning(new LostClaim({ runId: run.id, fence: run.fence }).message)
 }
@@ -73,10 +74,19 @@ export const finish = (state: State, { inFlight, settlement }: Ended, run: Encod
   if (inFlight.isBegun) {
     state.bus.publish({ run, from: "running", at: settlement.now })
   }
+  measure(inFlight, run)
   if (state.stopping) {
     report(state, inFlight, run)
   }
   letGo(state, inFlight)
+}
+
+const measure = ({ meter, run: { attempt } }: InFlight, run: EncodedRun): void => {
+  if (isFinal(run.state)) {
+    meter.ended(run.state)
+  } else if (run.attempt > attempt) {
+    meter.retriedOnce()
+  }
 }
 
 const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void => {
@@ -104,6 +114,9 @@ export const loseSight = (state: State, inFlight: InFlight, now: number): void =
 }
 
 const letGo = (state: State, inFlight: InFlight): void => {
+  if (inFlight.isBegun) {
+    inFlight.meter.letGo()
+  }
   state.inFlights.remove(inFlight)
   // the broker does not know that this consumer has room for another run of the task now
   state.hungry ||= inFlight.entry.definition.limits.perConsumer !== null

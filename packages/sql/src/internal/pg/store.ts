@@ -113,6 +113,29 @@ const removing = ({ database, names }: Parts): Pick<Service, "remove"> => {
   }
 }
 
+type QueueRow = readonly [queue: string, queued: number, scheduled: number, running: number, oldestDueAt: number | null]
+
+/** All unfinished runs are read for it, so it is for those who ask now and then. */
+const queues = ({ database, names }: Parts): Pick<Service, "queues"> => {
+  const all = {
+    name: `${names.prefix}queues`,
+    text: `SELECT queue, count(*) FILTER (WHERE state = 'queued'), count(*) FILTER (WHERE state = 'scheduled'),
+  count(*) FILTER (WHERE state = 'running'), min(due_at) FILTER (WHERE state <> 'running')
+FROM ${names.queue} GROUP BY queue`
+  }
+  return {
+    queues: Effect.map(database.call<QueueRow>("queues", all, []), (rows) =>
+      rows.map(([queue, queued, scheduled, running, oldestDueAt]) => ({
+        queue,
+        queued,
+        scheduled,
+        running,
+        oldestDueAt
+      }))
+    )
+  }
+}
+
 type ConsumerRow = readonly [
   id: string,
   startedAt: number,
@@ -173,5 +196,6 @@ export const make = (parts: Parts): Service => ({
   ...recording(parts),
   ...querying(parts),
   ...removing(parts),
+  ...queues(parts),
   ...consumers(parts)
 })

@@ -1,10 +1,12 @@
 import type { SqliteClient } from "@effect/sql-sqlite-node/SqliteClient"
 import { Duration, Effect } from "effect"
+import type { Rule } from "../retention.js"
 import * as Signals from "../signals.js"
 import type { Transactions } from "../transactions.js"
 import * as Broker from "./broker.js"
 import * as Database from "./database.js"
 import * as Records from "./records.js"
+import { prune } from "./retention.js"
 import * as Schema from "./schema.js"
 import { watch } from "./signals.js"
 import * as Store from "./store.js"
@@ -18,8 +20,10 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly transactions: Transactions
   readonly prefix: string
   readonly watchInterval: Duration.Duration
+  readonly rules: ReadonlyArray<Rule>
+  readonly pruneInterval: Duration.Duration
 }) {
-  const { client, prefix, transactions, watchInterval } = options
+  const { client, prefix, pruneInterval, rules, transactions, watchInterval } = options
   const tables = yield* Schema.tables(prefix)
   const database = yield* Database.make(client)
   yield* Schema.ensure(database, tables)
@@ -30,5 +34,6 @@ export const make = Effect.fnUntraced(function* (options: {
     yield* watch({ database, tables, signals, interval: watchInterval })
   }
   const broker = yield* Broker.make({ ...parts, pollInterval: alone ? Duration.infinity : Duration.seconds(5) })
+  yield* prune(parts, { rules, interval: pruneInterval, now: broker.now })
   return { broker, store: Store.make(parts) }
 })

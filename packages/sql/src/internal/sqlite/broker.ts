@@ -1,25 +1,30 @@
 import type { SqlError } from "@effect/sql/SqlError"
+import { fullQueue, Turns } from "@effect-tasks/core/Admission"
 import {
   type Broker,
+  type Claimed,
   type ClaimRequest,
   type Enqueued,
+  type EnqueueOptions,
   type Exchange,
   type Exchanged,
   signalsAfter
 } from "@effect-tasks/core/Broker"
-import type { BackendError, IdempotencyConflict } from "@effect-tasks/core/TaskError"
+import type { BackendError, IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Clock, type Duration, Effect, Exit } from "effect"
 import * as Batched from "../batched.js"
 import type { Signals } from "../signals.js"
 import type { Transactions } from "../transactions.js"
 import * as Claim from "./claim.js"
+import * as Controls from "./controls.js"
 import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
 import { backend } from "./errors.js"
 import type { Records } from "./records.js"
 import type { Tables } from "./schema.js"
 import * as Settle from "./settle.js"
+import * as Waiting from "./waiting.js"
 
 interface Parts {
   readonly database: Database
@@ -33,35 +38,52 @@ const nothing = () => {}
 
 const makeEnqueue = ({ database, records, signals, tables, transactions }: Parts) => {
   const accept = Enqueue.make(tables, records)
-  return Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict>({
+  return Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict | QueueFull, EnqueueOptions>({
     isInTransaction: database.isInTransaction,
     transactions,
-    perform: (groups) =>
-      database.write("enqueue", (run) => Effect.map(accept(run, groups), (accepted) => accepted.map(Exit.fromEither))),
+    perform: (groups, options) =>
+      database.write("enqueue", (run) =>
+        Effect.map(accept(run, groups, options), (accepted) => accepted.map(Exit.fromEither))
+      ),
     committed: (answers) => {
-      if (answers.some((answer) => Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag === "Queued"))) {
+      if (answers.some((answer) => Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag !== "Existing"))) {
         signals.send({ _tag: "Work" })
       }
     }
   })
 }
 
-const makeExchange = ({ database, records, signals, tables, transactions }: Parts) => {
-  // The end of a run of such a task may let another one begin: that is work for those who wait.
-  const limited = new Set<string>()
-  const settle = Settle.makeSettle(tables, records)
-  const claim = Claim.make(tables)
+/** What this process knows to have limits: the end of a run of such a task or queue may let another one begin. */
+const makeLimited = () => {
+  const names = new Set<string>()
+  return {
+    note: ({ queueLimits, tasks }: ClaimRequest): void => {
+      for (const { limits, maxConcurrency, name } of tasks) {
+        if (maxConcurrency !== null || limits.some(({ _tag }) => _tag === "Concurrency")) {
+          names.add(name)
+        }
+      }
+      for (const { queue } of queueLimits) {
+        names.add(fullQueue(queue))
+      }
+    },
+    has: ({ queue, task }: TaskRun.Encoded): boolean =>
+      names.size > 0 && (names.has(task) || names.has(fullQueue(queue)))
+  }
+}
 
-  const nothingSettled = (request: ClaimRequest) =>
+const makeExchange = ({ database, records, signals, tables, transactions }: Parts) => {
+  const limited = makeLimited()
+  const settle = Settle.makeSettle(tables, records)
+  const claim = Claim.make(tables, new Turns())
+
+  const claimed = (request: ClaimRequest): Effect.Effect<Claimed, BackendError> =>
     Effect.flatMap(
       database.read("exchange", (run) => claim.look(run, request)),
       (seen) =>
         claim.isWorthIt(request, seen)
-          ? Effect.map(
-              database.write("exchange", (run) => claim.take(run, request, seen)),
-              (runs): Exchanged => ({ settled: [], claimed: { runs, nextAt: seen.nextAt } })
-            )
-          : Effect.succeed<Exchanged>({ settled: [], claimed: { runs: [], nextAt: seen.nextAt } })
+          ? database.write("exchange", (run) => claim.takeLater(run, request, seen))
+          : Effect.succeed(claim.nothing(seen))
     )
 
   const both = ({ claim: request, settlements }: Exchange) =>
@@ -69,49 +91,43 @@ const makeExchange = ({ database, records, signals, tables, transactions }: Part
       "exchange",
       Effect.fnUntraced(function* (run): Effect.fn.Return<Exchanged, SqlError> {
         const settled = yield* settle(run, settlements)
-        if (request === null) {
-          return { settled, claimed: null }
-        }
-        const seen = yield* claim.look(run, request)
-        const runs = claim.isWorthIt(request, seen) ? yield* claim.take(run, request, seen) : []
-        return { settled, claimed: { runs, nextAt: seen.nextAt } }
+        return { settled, claimed: request === null ? null : yield* claim.lookAndTake(run, request) }
       })
     )
 
   return (exchange: Exchange): Effect.Effect<Exchanged, BackendError> =>
     Effect.suspend(() => {
       const { claim: request, settlements } = exchange
-      request?.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
+      if (request !== null) {
+        limited.note(request)
+      }
       if (settlements.length === 0) {
-        return request === null ? Effect.succeed({ settled: [], claimed: null }) : nothingSettled(request)
+        return request === null
+          ? Effect.succeed({ settled: [], claimed: null })
+          : Effect.map(claimed(request), (claimed): Exchanged => ({ settled: [], claimed }))
       }
       return Effect.tap(both(exchange), ({ settled }) =>
         transactions.atEnd({
-          committed: () => signalsAfter(settlements, settled, (task) => limited.has(task)).forEach(signals.send),
+          committed: () => signalsAfter(settlements, settled, limited.has).forEach(signals.send),
           rolledBack: nothing
         })
       )
     })
 }
 
-/** Makes the broker. `pollInterval` is what its listeners are told. */
-export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollInterval: Duration.Duration }) {
-  const { database, pollInterval, records, signals, tables } = parts
-  const extend = Settle.makeExtend(tables)
+/** Makes the operations of programs and operators on runs that wait, and on controls. */
+const makeOperations = ({
+  database,
+  records,
+  signals,
+  tables,
+  transactions
+}: Parts): Pick<typeof Broker.Service, "cancel" | "edit" | "control" | "controls"> => {
   const cancel = Settle.makeCancel(tables, records)
-  const enqueue = yield* makeEnqueue(parts)
-
-  const broker: typeof Broker.Service = {
-    name: backend,
-    pollInterval,
-    isRemote: false,
-    now: Clock.currentTimeMillis,
-    enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
-    exchange: makeExchange(parts),
-    extend: (extension) =>
-      extension.claims.length === 0
-        ? Effect.succeed({ lost: [], cancelled: [] })
-        : database.write("extend", (run) => extend(run, extension)),
+  const edit = Waiting.makeEdit(tables, records)
+  const controls = Controls.make(tables)
+  const work = transactions.atEnd({ committed: () => signals.send({ _tag: "Work" }), rolledBack: nothing })
+  return {
     cancel: (request) =>
       Effect.tap(
         database.write("cancel", (run) => cancel(run, request)),
@@ -124,6 +140,41 @@ export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollI
           signals.ended(results.flatMap((result) => (result._tag === "Cancelled" ? [result.run.id] : [])))
         }
       ),
+    edit: (request) =>
+      Effect.zipLeft(
+        database.write("edit", (run) => edit(run, request)),
+        work
+      ),
+    control: (changes) =>
+      Effect.zipRight(
+        database.write("control", (run) => controls.change(run, changes)),
+        work
+      ),
+    controls: database.read("controls", controls.all)
+  }
+}
+
+/** Makes the broker. `pollInterval` is what its listeners are told. */
+export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollInterval: Duration.Duration }) {
+  const { database, pollInterval, signals, tables } = parts
+  const extend = Settle.makeExtend(tables)
+  const enqueue = yield* makeEnqueue(parts)
+
+  const broker: typeof Broker.Service = {
+    name: backend,
+    pollInterval,
+    isRemote: false,
+    now: Clock.currentTimeMillis,
+    enqueue: (runs, options) =>
+      runs.length === 0
+        ? Effect.succeed([])
+        : enqueue(runs, (options?.maxQueued ?? null) === null ? undefined : options),
+    exchange: makeExchange(parts),
+    extend: (extension) =>
+      extension.claims.length === 0
+        ? Effect.succeed({ lost: [], cancelled: [] })
+        : database.write("extend", (run) => extend(run, extension)),
+    ...makeOperations(parts),
     atTransactionEnd: parts.transactions.atEnd,
     signals: signals.subscribe
   }

@@ -1,104 +1,47 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import { type ClaimedRun, type ClaimRequest, crashed } from "@effect-tasks/core/Broker"
+import { isPlain, type Turns } from "@effect-tasks/core/Admission"
+import { type Claimed, type ClaimedRun, type ClaimRequest, crashed, type ServedTask } from "@effect-tasks/core/Broker"
 import { Cause, Effect, FiberRef } from "effect"
-import { laneOf, type RunRow, runColumns, toRun } from "../rows.js"
+import { laneOf, type RunRow, toRun } from "../rows.js"
+import * as Admission from "./admission.js"
+import { makeTexts } from "./claimTexts.js"
+import { makeOpen, type Open } from "./controls.js"
 import type { Run } from "./database.js"
 import type { Tables } from "./schema.js"
 
 /**
- * So many runs of a lane, or as many as are claimed, are moved from `scheduled` to `queued` at once: a million that become
- * due in one moment are moved in portions, and no lane waits for another's.
+ * So many runs of a task in a queue, or as many as are claimed, are moved from `scheduled` to `queued` at once: a million that
+ * become due in one moment are moved in portions, and no task waits for another's.
  */
 const portion = 200
 
-const rowColumns = `${runColumns}, was_scheduled, rowid`
+/** What the two halves of a claim work with. */
+interface Parts {
+  readonly texts: ReturnType<typeof makeTexts>
+  readonly open: ReturnType<typeof makeOpen>
+  readonly admit: ReturnType<typeof Admission.make>
+}
 
-/**
- * The texts of a claim. Each is constant, whatever the number of lanes and runs, and reads nothing but the index entries
- * that it answers with. (Short statements in a row are quicker here than one that says it all.)
- */
-const makeTexts = (t: Tables) => ({
-  holds: `SELECT name, held_until FROM ${t.control} WHERE kind = 'hold' AND held_until > :now`,
-
-  running: `SELECT value AS task, (
-  SELECT count(*) FROM ${t.queue} WHERE state = 'running' AND task = value
-) AS running FROM json_each(:tasks)`,
-
-  // Which of these lanes have a run that is due, and whether it is still to be moved.
-  ready: `SELECT value AS lane, EXISTS (
-  SELECT 1 FROM ${t.queue} WHERE state = 'scheduled' AND lane = value AND due_at <= :now
-) AS due FROM json_each(:lanes) WHERE due OR EXISTS (
-  SELECT 1 FROM ${t.queue} WHERE state = 'queued' AND lane = value
-)`,
-
-  // Whether a lease of these tasks has ended, and when the next run becomes due or the next lease of another ends.
-  next: `SELECT (
-  SELECT min((
-    SELECT due_at FROM ${t.queue} WHERE state = 'scheduled' AND lane = value AND due_at > :now ORDER BY due_at LIMIT 1
-  )) FROM json_each(:lanes)
-) AS due, (
-  SELECT min((
-    SELECT lease_until FROM ${t.queue}
-    WHERE state = 'running' AND task = value AND lease_until > :now AND consumer <> :consumer
-    ORDER BY lease_until LIMIT 1
-  )) FROM json_each(:tasks)
-) AS lease, EXISTS (
-  SELECT 1 FROM json_each(:unheld) WHERE EXISTS (
-    SELECT 1 FROM ${t.queue} WHERE state = 'running' AND task = value AND lease_until <= :now
-      AND queue IN (SELECT value FROM json_each(:queues))
-  )
-) AS expired`,
-
-  promote: `UPDATE ${t.queue} SET state = 'queued' WHERE rowid IN (
-  SELECT rowid FROM ${t.queue} WHERE state = 'scheduled' AND lane = :lane AND due_at <= :now
-  ORDER BY due_at LIMIT :portion
-)`,
-
-  heads: `SELECT rowid, rank, id FROM ${t.queue} WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
-
-  // The rows of one lane, in their order, without the detour over the heads.
-  headRows: `SELECT ${rowColumns} FROM ${t.queue}
-WHERE state = 'queued' AND lane = :lane ORDER BY rank, id LIMIT :limit`,
-
-  rows: `SELECT ${rowColumns} FROM ${t.queue} WHERE rowid IN (SELECT value FROM json_each(:rows))`,
-
-  expired: `SELECT ${rowColumns} FROM ${t.queue} WHERE rowid IN (
-  SELECT run.rowid FROM json_each(:tasks) AS task CROSS JOIN ${t.queue} AS run
-  WHERE run.state = 'running' AND run.task = task.value AND run.lease_until <= :now
-    AND run.queue IN (SELECT value FROM json_each(:queues))
-  ORDER BY run.lease_until, run.id LIMIT :limit
-) ORDER BY lease_until, id`,
-
-  crash: `UPDATE ${t.queue} SET ledger = :ledger WHERE rowid = :row`,
-
-  start: `UPDATE ${t.queue} SET
-  crashes = crashes + (state = 'running'), state = 'running', fence = fence + 1, consumer = :consumer,
-  lease_until = :leaseUntil, started_at = :now
-WHERE rowid IN (SELECT value FROM json_each(:rows))`
-})
-
-interface Texts extends ReturnType<typeof makeTexts> {}
-
-/** How many more runs of a task may be taken. The lanes of one task share it. */
+/** How many more runs of a task may be taken. The queues of one task share it. */
 interface Quota {
+  readonly task: ServedTask
   free: number
 }
 
-/**
- * The lanes from which a run may be taken now, by name, the tasks that are not held, and when the next hold of a served task
- * ends.
- */
-interface Open {
-  readonly lanes: ReadonlyMap<string, Quota>
-  readonly unheld: ReadonlyArray<string>
-  readonly heldUntil: number
+/** What may be claimed, and of which tasks how many runs; a task without a free place is missing. */
+interface Allowed extends Open {
+  readonly quotas: ReadonlyMap<string, Quota>
 }
 
-/** What is to be done: nothing, if no lane is ready and no lease has ended. */
+/** Where runs of a task wait in a queue: the last of their lanes, if there is one, and whether some are to be moved to theirs. */
+type Place = readonly [task: string, queue: string, lastLane: string | null, due: 0 | 1]
+
+/** What was seen without a transaction, or in the one in which the claim is made. */
 interface Seen {
-  readonly ready: ReadonlyArray<{ readonly lane: string; readonly due: 0 | 1 }>
+  readonly allowed: Allowed
+  readonly places: ReadonlyArray<Place>
   readonly expired: boolean
-  readonly nextAt: number | null
+  readonly nextAt: number
 }
 
 interface Head {
@@ -110,24 +53,28 @@ interface Head {
 /** A row that is to be claimed, as it was before. */
 type Row = readonly [...RunRow, wasScheduled: 0 | 1, rowid: number]
 
+/** Rows that are to be claimed, which of them a rate refuses, and when it is worth asking again for more. */
+interface Choice {
+  readonly rows: ReadonlyArray<Row>
+  readonly refused: ReadonlyMap<number, number>
+  readonly nextAt: number
+}
+
+const never = Number.POSITIVE_INFINITY
+
+const noneRefused: ReadonlyMap<number, number> = new Map()
+
 const rowidOf = (row: Row): number => row[row.length - 1] as number
 
 const claimedSooner = (a: Head, b: Head): number => a.rank - b.rank || (a.id < b.id ? -1 : 1)
 
-const namesOf = (request: ClaimRequest): ReadonlyArray<string> => request.tasks.map(({ name }) => name)
-
-/** The lanes of tasks that are neither held nor at their limit. */
-const open = Effect.fnUntraced(function* (
+/** What may be claimed: tasks that are not shut, as far as they are below their limits. */
+const allowed = Effect.fnUntraced(function* (
   run: Run,
-  texts: Texts,
+  { open, texts }: Parts,
   request: ClaimRequest
-): Effect.fn.Return<Open, SqlError> {
-  const held = new Map<string, number>()
-  for (const hold of yield* run<{ readonly name: string; readonly held_until: number }>(texts.holds, [
-    { now: request.now }
-  ])) {
-    held.set(hold.name, hold.held_until)
-  }
+): Effect.fn.Return<Allowed, SqlError> {
+  const opened = yield* open(run, request)
   const limited = request.tasks.filter(({ maxConcurrency }) => maxConcurrency !== null).map(({ name }) => name)
   const running = new Map<string, number>()
   if (limited.length > 0) {
@@ -136,61 +83,70 @@ const open = Effect.fnUntraced(function* (
       running.set(row.task, row.running)
     }
   }
-  const lanes = new Map<string, Quota>()
-  let heldUntil = Number.POSITIVE_INFINITY
-  for (const { maxConcurrency, name } of request.tasks) {
-    heldUntil = Math.min(heldUntil, held.get(name) ?? heldUntil)
-    const quota = {
-      free: maxConcurrency === null ? Number.POSITIVE_INFINITY : maxConcurrency - (running.get(name) ?? 0)
-    }
-    for (const queue of held.has(name) || quota.free <= 0 ? [] : request.queues) {
-      lanes.set(laneOf(queue, name), quota)
+  const isOpen = opened.tasks.length === request.tasks.length ? () => true : (name: string) => names.has(name)
+  const names = new Set(opened.tasks)
+  const quotas = new Map<string, Quota>()
+  for (const task of request.tasks) {
+    const { maxConcurrency, name } = task
+    const free = maxConcurrency === null ? never : maxConcurrency - (running.get(name) ?? 0)
+    if (free > 0 && isOpen(name)) {
+      quotas.set(name, { task, free })
     }
   }
-  return { lanes, unheld: namesOf(request).filter((name) => !held.has(name)), heldUntil }
+  return { ...opened, quotas }
 })
+
+const isReady = ([, , lastLane, due]: Place): boolean => lastLane !== null || due === 1
+
+/** Where runs of these tasks wait. */
+const placesOf = (
+  run: Run,
+  { texts }: Parts,
+  tasks: ReadonlyArray<string>,
+  queues: ReadonlyArray<string>,
+  now: number
+): Effect.Effect<ReadonlyArray<Place>, SqlError> =>
+  Effect.map(
+    run.values<Place>(texts.places, [{ now, tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }]),
+    (places) => places.filter(isReady)
+  )
 
 /** What an idle consumer pays for: a few index look-ups, and no transaction. */
 const look = Effect.fnUntraced(function* (
   run: Run,
-  texts: Texts,
+  parts: Parts,
   request: ClaimRequest
 ): Effect.fn.Return<Seen, SqlError> {
   const { consumer, now } = request
-  const { heldUntil, lanes, unheld } = yield* open(run, texts, request)
-  const ready = yield* run<Seen["ready"][number]>(texts.ready, [
-    { now, lanes: JSON.stringify(Array.from(lanes.keys())) }
-  ])
-  const names = namesOf(request)
-  const served = names.flatMap((task) => request.queues.map((queue) => laneOf(queue, task)))
+  const seen = yield* allowed(run, parts, request)
+  const places = yield* placesOf(run, parts, Array.from(seen.quotas.keys()), seen.queues, now)
   const [next] = yield* run<{
     readonly due: number | null
     readonly lease: number | null
+    readonly hold: number | null
     readonly expired: 0 | 1
-  }>(texts.next, [
+  }>(parts.texts.next, [
     {
       now,
       consumer,
-      lanes: JSON.stringify(served),
-      tasks: JSON.stringify(names),
-      unheld: JSON.stringify(unheld),
-      queues: JSON.stringify(request.queues)
+      served: JSON.stringify(request.tasks.map(({ name }) => name)),
+      tasks: JSON.stringify(seen.tasks),
+      queues: JSON.stringify(seen.queues)
     }
   ])
-  const nextAt = Math.min(next?.due ?? Number.POSITIVE_INFINITY, next?.lease ?? Number.POSITIVE_INFINITY, heldUntil)
-  return { ready, expired: next?.expired === 1, nextAt: Number.isFinite(nextAt) ? nextAt : null }
+  const nextAt = Math.min(next?.due ?? never, next?.lease ?? never, next?.hold ?? never, seen.heldUntil)
+  return { allowed: seen, places, expired: next?.expired === 1, nextAt }
 })
 
 /** The runs whose lease has ended; their ledgers tell of the attempts that crashed. */
 const expiredRows = Effect.fnUntraced(function* (
   run: Run,
-  texts: Texts,
-  request: ClaimRequest,
-  { unheld }: Open
+  { texts }: Parts,
+  { limit, now }: ClaimRequest,
+  { queues, tasks }: Open
 ): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
-  const { limit, now, queues } = request
   const rows = yield* run.values<Row>(texts.expired, [
-    { now, limit, tasks: JSON.stringify(unheld), queues: JSON.stringify(queues) }
+    { now, limit, tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }
   ])
   for (const row of rows) {
     yield* run(texts.crash, [{ row: rowidOf(row), ledger: crashed(toRun(row), now) }])
@@ -198,24 +154,55 @@ const expiredRows = Effect.fnUntraced(function* (
   return rows
 })
 
-/** The first runs of the lanes that are ready, in the order of claiming. */
-const headRows = Effect.fnUntraced(function* (
+/** Moves what has become due to its lanes; gives the places as they are then. */
+const promote = Effect.fnUntraced(function* (
   run: Run,
-  texts: Texts,
-  request: ClaimRequest,
-  { lanes }: Open,
-  ready: Seen["ready"],
+  parts: Parts,
+  { now }: ClaimRequest,
+  places: ReadonlyArray<Place>,
   limit: number
-): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
-  const isOnlyLane = ready.length === 1
-  const heads: Array<readonly [Head, Quota]> = []
-  for (const { due, lane } of ready) {
-    const quota = lanes.get(lane)
-    if (quota === undefined) {
+): Effect.fn.Return<ReadonlyArray<Place>, SqlError> {
+  const still: Array<Place> = []
+  for (const place of places) {
+    const [task, queue, , due] = place
+    if (due === 0) {
+      still.push(place)
       continue
     }
-    if (due === 1) {
-      yield* run(texts.promote, [{ lane, now: request.now, portion: Math.max(limit, portion) }])
+    yield* run(parts.texts.promote, [{ task, queue, now, portion: Math.max(limit, portion) }])
+    still.push(...(yield* placesOf(run, parts, [task], [queue], now)))
+  }
+  return still
+})
+
+/** The rows with these numbers, in that order. */
+const rowsOf = Effect.fnUntraced(function* (
+  run: Run,
+  { texts }: Parts,
+  rowids: ReadonlyArray<number>
+): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
+  const rows = new Map<number, Row>()
+  for (const row of yield* run.values<Row>(texts.rows, [{ rows: JSON.stringify(rowids) }])) {
+    rows.set(rowidOf(row), row)
+  }
+  return rowids.map((rowid) => rows.get(rowid)!)
+})
+
+/** The first runs of plain lanes, in the order of claiming. */
+const plainRows = Effect.fnUntraced(function* (
+  run: Run,
+  parts: Parts,
+  { quotas }: Allowed,
+  places: ReadonlyArray<Place>,
+  limit: number
+): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
+  const { texts } = parts
+  const isOnlyLane = places.length === 1
+  const heads: Array<readonly [Head, Quota]> = []
+  for (const [task, , lane] of places) {
+    const quota = quotas.get(task)
+    if (quota === undefined) {
+      continue
     }
     const params = [{ lane, limit: Math.min(limit, quota.free) }]
     if (isOnlyLane) {
@@ -229,15 +216,49 @@ const headRows = Effect.fnUntraced(function* (
     .sort(([a], [b]) => claimedSooner(a, b))
     .flatMap(([head, quota]) => (quota.free-- > 0 ? [head.rowid] : []))
     .slice(0, limit)
-  const rows = new Map<number, Row>()
-  for (const row of yield* run.values<Row>(texts.rows, [{ rows: JSON.stringify(first) }])) {
-    rows.set(rowidOf(row), row)
+  return yield* rowsOf(run, parts, first)
+})
+
+/** Whether nothing but one number for each task stands between the runs of these places and a claim. */
+const allPlain = ({ queueLimits }: ClaimRequest, { quotas }: Allowed, places: ReadonlyArray<Place>): boolean =>
+  places.every(([task, queue, lane]) => {
+    const quota = quotas.get(task)
+    return (
+      quota === undefined ||
+      (isPlain(quota.task) && lane === laneOf(queue, task) && queueLimits.every((limit) => limit.queue !== queue))
+    )
+  })
+
+/** The due runs that the claim takes. */
+const choose = Effect.fnUntraced(function* (
+  run: Run,
+  parts: Parts,
+  request: ClaimRequest,
+  seen: Seen,
+  limit: number
+): Effect.fn.Return<Choice, SqlError> {
+  const { allowed } = seen
+  const places = yield* promote(run, parts, request, seen.places, limit)
+  if (allPlain(request, allowed, places)) {
+    return { rows: yield* plainRows(run, parts, allowed, places, limit), refused: noneRefused, nextAt: never }
   }
-  return first.map((rowid) => rows.get(rowid)!)
+  const admitted = yield* parts.admit(run, request, {
+    limit,
+    places: places.flatMap(([task, queue, , due]) => {
+      const quota = allowed.quotas.get(task)
+      return quota === undefined ? [] : [{ task: quota.task, queue, isMoreDue: due === 1 }]
+    })
+  })
+  return { ...admitted, rows: yield* rowsOf(run, parts, admitted.rowids) }
 })
 
 /** A run as the claim makes it. */
-const claimed = (row: Row, { consumer, leaseUntil, now }: ClaimRequest, isTakenOver: boolean): ClaimedRun => {
+const claimed = (
+  row: Row,
+  { consumer, leaseUntil, now }: ClaimRequest,
+  isTakenOver: boolean,
+  refusedFor: number | null
+): ClaimedRun => {
   const run = toRun(row)
   return {
     run: {
@@ -250,27 +271,37 @@ const claimed = (row: Row, { consumer, leaseUntil, now }: ClaimRequest, isTakenO
       leaseUntil,
       startedAt: now
     },
-    previous: isTakenOver ? "running" : row[row.length - 2] === 1 ? "scheduled" : "queued"
+    previous: isTakenOver ? "running" : row[row.length - 2] === 1 ? "scheduled" : "queued",
+    refusedFor
   }
 }
+
+const nothingChosen: Choice = { rows: [], refused: noneRefused, nextAt: never }
+
+const answer = (runs: ReadonlyArray<ClaimedRun>, nextAt: number, { disabled }: Open): Claimed => ({
+  runs,
+  nextAt: Number.isFinite(nextAt) ? nextAt : null,
+  disabled
+})
 
 /** The claim itself, in a transaction: takes what was seen, as far as it is still there. */
 const take = Effect.fnUntraced(function* (
   run: Run,
-  texts: Texts,
+  parts: Parts,
   request: ClaimRequest,
   seen: Seen
-): Effect.fn.Return<ReadonlyArray<ClaimedRun>, SqlError> {
+): Effect.fn.Return<Claimed, SqlError> {
   const { consumer, leaseUntil, limit, now } = request
-  const lanes = yield* open(run, texts, request)
-  const expired = seen.expired ? yield* expiredRows(run, texts, request, lanes) : []
+  const { allowed } = seen
+  const expired = seen.expired ? yield* expiredRows(run, parts, request, allowed) : []
   const left = limit - expired.length
-  const heads = left > 0 && seen.ready.length > 0 ? yield* headRows(run, texts, request, lanes, seen.ready, left) : []
-  const rows = [...expired, ...heads]
+  const chosen = left > 0 && seen.places.length > 0 ? yield* choose(run, parts, request, seen, left) : nothingChosen
+  const rows = [...expired, ...chosen.rows]
   if (rows.length > 0) {
-    yield* run(texts.start, [{ consumer, leaseUntil, now, rows: JSON.stringify(rows.map(rowidOf)) }])
+    yield* run(parts.texts.start, [{ consumer, leaseUntil, now, rows: JSON.stringify(rows.map(rowidOf)) }])
   }
-  return rows.map((row, i) => claimed(row, request, i < expired.length))
+  const runs = rows.map((row, i) => claimed(row, request, i < expired.length, chosen.refused.get(rowidOf(row)) ?? null))
+  return answer(runs, Math.min(seen.nextAt, chosen.nextAt), allowed)
 })
 
 /** A consumer that was interrupted meanwhile would never learn of its claims: they are undone before they are committed. */
@@ -281,15 +312,34 @@ const unlessInterrupted = <A>(value: A): Effect.Effect<A> =>
 
 /**
  * Makes the two halves of a claim: to look costs an idle consumer no transaction; to take, where it is worth it, is a part
- * of one.
+ * of one. `turns` are those of this process.
  */
-export const make = (t: Tables) => {
-  const texts = makeTexts(t)
+export const make = (t: Tables, turns: Turns) => {
+  const parts: Parts = { texts: makeTexts(t), open: makeOpen(t), admit: Admission.make(t, turns) }
+  const isWorthIt = ({ limit }: ClaimRequest, { expired, places }: Seen): boolean =>
+    limit > 0 && (expired || places.length > 0)
+  const taken = (run: Run, request: ClaimRequest, seen: Seen): Effect.Effect<Claimed, SqlError> =>
+    Effect.flatMap(take(run, parts, request, seen), unlessInterrupted)
+
   return {
-    look: (run: Run, request: ClaimRequest): Effect.Effect<Seen, SqlError> => look(run, texts, request),
-    isWorthIt: ({ limit }: ClaimRequest, { expired, ready }: Seen): boolean =>
-      limit > 0 && (expired || ready.length > 0),
-    take: (run: Run, request: ClaimRequest, seen: Seen): Effect.Effect<ReadonlyArray<ClaimedRun>, SqlError> =>
-      Effect.flatMap(take(run, texts, request, seen), unlessInterrupted)
+    look: (run: Run, request: ClaimRequest): Effect.Effect<Seen, SqlError> => look(run, parts, request),
+    isWorthIt,
+    nothing: ({ allowed, nextAt }: Seen): Claimed => answer([], nextAt, allowed),
+
+    /** What was seen before the transaction began may no longer be allowed. */
+    takeLater: (run: Run, request: ClaimRequest, seen: Seen): Effect.Effect<Claimed, SqlError> =>
+      Effect.flatMap(allowed(run, parts, request), (allowed) =>
+        taken(run, request, {
+          ...seen,
+          allowed,
+          places: seen.places.filter(([task, queue]) => allowed.quotas.has(task) && allowed.queues.includes(queue))
+        })
+      ),
+
+    /** Both halves in one transaction. */
+    lookAndTake: (run: Run, request: ClaimRequest): Effect.Effect<Claimed, SqlError> =>
+      Effect.flatMap(look(run, parts, request), (seen) =>
+        isWorthIt(request, seen) ? taken(run, request, seen) : Effect.succeed(answer([], seen.nextAt, seen.allowed))
+      )
   }
 }

@@ -1,4 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
+import { keyHeldUntil } from "@effect-tasks/core/Broker"
 import type { LogLine } from "@effect-tasks/core/Store"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"
@@ -24,6 +25,9 @@ export interface Records {
     isKnown?: (id: TaskRun.RunId) => boolean
   ) => Effect.Effect<void, SqlError>
 
+  /** Removes ended runs and their log lines; gives how many there were. */
+  readonly remove: (run: Run, ids: ReadonlyArray<string>) => Effect.Effect<number, SqlError>
+
   /** Adds log lines; one that is there stays as it is. */
   readonly appendLogs: Insert.Insert<LogLine>
 
@@ -42,15 +46,6 @@ const insertLogs = (table: string): Insert.Insert<LogLine> =>
     values: logValues,
     onConflict: "ON CONFLICT (run_id, seq) DO NOTHING"
   })
-
-/** What the end of a run does to its key: free it (`0`), hold it until then, or for ever (`null`: nothing to do). */
-const heldUntil = (run: TaskRun.Encoded): number | null => {
-  if (run.state !== "success" || run.idempotency === null) {
-    return 0
-  }
-  const { holdMillis } = run.idempotency
-  return holdMillis === null || holdMillis === 0 ? holdMillis : (run.endedAt ?? 0) + holdMillis
-}
 
 /** Makes the part of a transaction that frees or keeps the keys of ended runs. */
 const makeEndKeys = (t: Tables) => {
@@ -71,7 +66,7 @@ const makeEndKeys = (t: Tables) => {
     const free: Array<unknown> = []
     const keep: Array<unknown> = []
     for (const record of ended) {
-      const until = record.idempotency === null ? null : heldUntil(record)
+      const until = record.idempotency === null ? null : keyHeldUntil(record)
       if (until !== null) {
         const changed = until === 0 ? free : keep
         changed.push([record.task, record.idempotency?.key, record.id, until])
@@ -117,6 +112,10 @@ export const make = (t: Tables): Records => {
 UNION ALL
 SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids))`
 
+  // the trigger of the table counts them
+  const removeText = `DELETE FROM ${t.history} WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING id`
+  const removeLogs = `DELETE FROM ${t.log} WHERE run_id IN (SELECT value FROM json_each(:ids))`
+
   const logsText = `SELECT ${logColumnNames.join(", ")} FROM ${t.log} WHERE run_id = :id AND seq >= :fromSeq ORDER BY seq LIMIT :limit`
 
   return {
@@ -140,6 +139,13 @@ SELECT ${runColumns} FROM ${t.history} WHERE id IN (SELECT value FROM json_each(
         ),
         Effect.zipRight(endKeys(run, ended))
       ),
+    remove: Effect.fnUntraced(function* (run, ids) {
+      const removed = yield* run<{ readonly id: string }>(removeText, [{ ids: JSON.stringify(ids) }])
+      if (removed.length > 0) {
+        yield* run(removeLogs, [{ ids: JSON.stringify(removed.map(({ id }) => id)) }])
+      }
+      return removed.length
+    }),
     appendLogs,
     logs: (run, id, { fromSeq, limit }) =>
       Effect.map(run.values<LogRow>(logsText, [{ id, fromSeq, limit }]), (rows) => rows.map(toLogLine))

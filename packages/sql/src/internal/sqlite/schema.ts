@@ -16,6 +16,7 @@ export interface Tables {
   readonly log: string
   readonly key: string
   readonly control: string
+  readonly rate: string
   readonly consumer: string
   readonly migrations: string
 }
@@ -30,6 +31,7 @@ export const tables = (prefix: string): Either.Either<Tables, InvalidOption> =>
         log: `${prefix}log`,
         key: `${prefix}key`,
         control: `${prefix}control`,
+        rate: `${prefix}rate`,
         consumer: `${prefix}consumer`,
         migrations: `${prefix}migrations`
       })
@@ -59,9 +61,14 @@ const runColumns = `
   consumer TEXT,
   lease_until INTEGER,
   logged INTEGER NOT NULL,
+  snoozes INTEGER NOT NULL,
+  expires_at INTEGER,
   group_id TEXT,
+  limit_keys TEXT,
   key TEXT,
   key_hold INTEGER,
+  key_until INTEGER,
+  key_latest INTEGER,
   key_conflict TEXT,
   parent_id TEXT,
   root_id TEXT,
@@ -88,7 +95,7 @@ const version1 = (t: Tables): ReadonlyArray<string> => [
   cancel_reason TEXT,${runColumns}
 )`,
   `CREATE INDEX ${t.queue}_next ON ${t.queue} (lane, rank, id) WHERE state = 'queued'`,
-  `CREATE INDEX ${t.queue}_due ON ${t.queue} (lane, due_at) WHERE state = 'scheduled'`,
+  `CREATE INDEX ${t.queue}_due ON ${t.queue} (task, queue, due_at) WHERE state = 'scheduled'`,
   `CREATE INDEX ${t.queue}_lease ON ${t.queue} (task, lease_until, consumer) WHERE state = 'running'`,
   `CREATE INDEX ${t.queue}_cancel ON ${t.queue} (id) WHERE cancel_reason IS NOT NULL`,
 
@@ -143,9 +150,16 @@ BEGIN ${counted(t, "OLD", -1)} ${counted(t, "NEW", 1)} END`,
   kind TEXT NOT NULL,
   name TEXT NOT NULL,
   held_until INTEGER,
-  value TEXT,
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID`,
+
+  // What has passed a rate limit, and until when keys are held (see rateNames and heldName). Well after `until` a row says nothing.
+  `CREATE TABLE ${t.rate} (
+  name TEXT NOT NULL PRIMARY KEY,
+  until INTEGER NOT NULL,
+  used INTEGER NOT NULL
+) WITHOUT ROWID`,
+  `CREATE INDEX ${t.rate}_until ON ${t.rate} (until)`,
 
   `CREATE TABLE ${t.consumer} (
   id TEXT NOT NULL PRIMARY KEY,

@@ -13,6 +13,7 @@ import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { Effect } from "effect"
 import { type RunRow, runColumns, toRun } from "../rows.js"
+import { makeHold } from "./controls.js"
 import type { Run } from "./database.js"
 import type { Records } from "./records.js"
 import { insertQueue } from "./rows.js"
@@ -32,9 +33,7 @@ export const makeSettle = (t: Tables, records: Records) => {
   SELECT run.rowid FROM json_each(:claims) AS claim CROSS JOIN ${t.queue} AS run
   WHERE run.id = claim.value ->> 0 AND run.fence = claim.value ->> 1 AND run.state = 'running'
 ) RETURNING id, fence, cancel_reason`
-  const holdTasks = `INSERT INTO ${t.control} (kind, name, held_until)
-SELECT 'hold', value ->> 0, max(value ->> 1) FROM json_each(:holds) WHERE true GROUP BY value ->> 0
-ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coalesce(held_until, 0))`
+  const hold = makeHold(t)
 
   return Effect.fnUntraced(function* (
     run: Run,
@@ -68,12 +67,7 @@ ON CONFLICT (kind, name) DO UPDATE SET held_until = max(excluded.held_until, coa
     if (logs.length > 0) {
       yield* records.appendLogs(run, logs)
     }
-    const holds = settledOnes.flatMap(({ holdTaskUntil, run }) =>
-      holdTaskUntil === null ? [] : [[run.task, holdTaskUntil]]
-    )
-    if (holds.length > 0) {
-      yield* run(holdTasks, [{ holds: JSON.stringify(holds) }])
-    }
+    yield* hold(run, settledOnes)
     return results
   })
 }

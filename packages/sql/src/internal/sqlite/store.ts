@@ -1,11 +1,11 @@
-import type { Store } from "@effect-tasks/core/Store"
+import type { QueueStats, Store } from "@effect-tasks/core/Store"
 import type { TaskState } from "@effect-tasks/core/TaskState"
 import { Effect, Option } from "effect"
 import { type RunRow, toRun } from "../rows.js"
 import type { Signals } from "../signals.js"
 import { type ConsumerRow, insertConsumers, toConsumer } from "./consumers.js"
 import type { Database } from "./database.js"
-import { countsText, runsText } from "./queries.js"
+import { countsText, countText, runsText } from "./queries.js"
 import type { Records } from "./records.js"
 import type { Tables } from "./schema.js"
 
@@ -49,7 +49,7 @@ const querying = ({
   database,
   records,
   tables
-}: Parts): Pick<typeof Store.Service, "get" | "runs" | "counts" | "logs" | "appendLogs"> => ({
+}: Parts): Pick<typeof Store.Service, "get" | "runs" | "count" | "counts" | "logs" | "appendLogs"> => ({
   get: (ids) =>
     Effect.map(
       database.read("get", (run) => records.get(run, ids)),
@@ -64,6 +64,15 @@ const querying = ({
           (rows) => rows.map((row) => toRun(row))
         )
   },
+  count: (filter) => {
+    const text = countText(tables, filter)
+    return text === ""
+      ? Effect.succeed(0)
+      : Effect.map(
+          database.read("count", (run) => run<{ readonly runs: number | null }>(text, [{ ...filter }])),
+          (rows) => rows.reduce((sum, { runs }) => sum + (runs ?? 0), 0)
+        )
+  },
   counts: (query) =>
     Effect.map(
       database.read("counts", (run) =>
@@ -75,6 +84,19 @@ const querying = ({
   logs: (id, options) => database.read("logs", (run) => records.logs(run, id, options)),
   appendLogs: (lines) =>
     lines.length === 0 ? Effect.void : database.write("appendLogs", (run) => records.appendLogs(run, lines))
+})
+
+/** All unfinished runs are read for it, so it is for those who ask now and then. */
+const queues = ({ database, tables }: Parts): Pick<typeof Store.Service, "queues"> => ({
+  queues: database.read("queues", (run) =>
+    run<QueueStats>(`SELECT queue, sum(state = 'queued') AS queued, sum(state = 'scheduled') AS scheduled,
+  sum(state = 'running') AS running, min(CASE WHEN state <> 'running' THEN due_at END) AS oldestDueAt
+FROM ${tables.queue} GROUP BY queue`)
+  )
+})
+
+const removing = ({ database, records }: Parts): Pick<typeof Store.Service, "remove"> => ({
+  remove: (ids) => (ids.length === 0 ? Effect.succeed(0) : database.write("remove", (run) => records.remove(run, ids)))
 })
 
 const consumers = ({
@@ -99,5 +121,7 @@ const consumers = ({
 export const make = (parts: Parts): typeof Store.Service => ({
   ...recording(parts),
   ...querying(parts),
+  ...queues(parts),
+  ...removing(parts),
   ...consumers(parts)
 })
