@@ -10,14 +10,14 @@ import { Broker, Store, Task, TaskConsumer, TaskGroup, TaskManager, TaskRun, Tas
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Clock, Context, Duration, Effect, Either, Fiber, Layer, Option, Queue, Redacted, Schema } from "effect"
 import { encodedAs } from "./conformance/encoded.js"
-import { administer, freshSchema, isSkipped, url } from "./postgres/database.js"
+import { administer, freshSchema, isSkipped, keepAll, url } from "./postgres/database.js"
 
 const Note = Task.make("Note", { payload: { n: Schema.Int }, success: Schema.Int })
 const NoteLive = Note.toLayer(({ n }) => Effect.succeed(n))
 
 type Options = Omit<PgBackend.Options, "url">
 
-const backend = (options: Options) => PgBackend.layer({ url, maxConnections: 3, ...options })
+const backend = (options: Options) => PgBackend.layer({ url, maxConnections: 3, retention: keepAll, ...options })
 
 const opened = (options: Options) => Effect.scoped(Layer.build(backend(options)))
 

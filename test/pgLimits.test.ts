@@ -6,9 +6,9 @@ import { Broker, TaskRun, TaskTransaction } from "@effect-tasks/core"
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Context, Effect, Layer } from "effect"
 import { encodedAs } from "./conformance/encoded.js"
-import { freshSchema, isSkipped, url } from "./postgres/database.js"
+import { freshSchema, isSkipped, keepAll, url } from "./postgres/database.js"
 
-const backend = (schema: string) => PgBackend.layer({ url, maxConnections: 4, schema })
+const backend = (schema: string) => PgBackend.layer({ url, maxConnections: 4, retention: keepAll, schema })
 
 const brokersOf = (schema: string) =>
   Effect.replicateEffect(

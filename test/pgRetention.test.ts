@@ -6,7 +6,7 @@ import { Broker, Store, TaskRun, type TaskState } from "@effect-tasks/core"
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Clock, Effect, Layer, Schedule } from "effect"
 import { encodedAs } from "./conformance/encoded.js"
-import { freshSchema, isSkipped, url } from "./postgres/database.js"
+import { freshSchema, isSkipped, keepAll, url } from "./postgres/database.js"
 
 const day = 86_400_000
 
@@ -29,17 +29,6 @@ const opened =
   (options: Omit<PgBackend.Options, "url">) =>
   <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     Effect.provide(effect, Layer.fresh(PgBackend.layer({ url, maxConnections: 3, ...options })))
-
-/** Never keeps less, so a process with it prunes nothing. */
-const keeping = {
-  success: "forever",
-  failure: "forever",
-  aborted: "forever",
-  cancelled: "forever",
-  interrupted: "forever",
-  rate_limited: "forever",
-  rejected: "forever"
-} as const
 
 /** Waits until an Effect gives this. */
 const until = <A, E, R>(expected: A, effect: Effect.Effect<A, E, R>) =>
@@ -65,7 +54,7 @@ describe.skipIf(isSkipped)("retention on PostgreSQL", () => {
         endedAs(idAt(now - 2 * day), "B", "success", now - 2 * day),
         endedAs(idAt(now - 31 * day, 2), "C", "failure", now - 31 * day)
       ]
-      yield* opened({ schema, retention: keeping })(record(runs))
+      yield* opened({ schema, retention: keepAll })(record(runs))
       yield* opened({
         schema,
         retention: { tasks: { B: { success: "1 day" }, C: { failure: "forever" } } }
@@ -94,7 +83,7 @@ describe.skipIf(isSkipped)("retention on PostgreSQL", () => {
       const runs = Array.from({ length: 1_700 }, (_, n) =>
         endedAs(idAt(now - 9 * day, n), "A", n % 10 === 0 ? "failure" : "success", now - 9 * day)
       )
-      yield* opened({ schema, retention: keeping })(record(runs))
+      yield* opened({ schema, retention: keepAll })(record(runs))
       yield* opened({ schema })(
         Effect.gen(function* () {
           const store = yield* Store.Store
@@ -118,7 +107,7 @@ describe.skipIf(isSkipped)("retention on PostgreSQL", () => {
       ).pipe(Effect.map((rows) => new Set(rows.map(({ name }) => name))))
       const waiting = encodedAs(idAt(old + week), { createdAt: old + week })
       const late = endedAs(idAt(old + 2 * week), "A", "failure", now - day)
-      yield* opened({ schema, retention: keeping })(
+      yield* opened({ schema, retention: keepAll })(
         Effect.gen(function* () {
           const sql = yield* SqlClient.SqlClient
           const broker = yield* Broker.Broker
@@ -164,7 +153,7 @@ describe.skipIf(isSkipped)("retention on PostgreSQL", () => {
       const keys = Effect.flatMap(SqlClient.SqlClient, (sql) =>
         sql.unsafe(`SELECT key FROM ${schema}.task_key ORDER BY key`)
       )
-      yield* opened({ schema, retention: keeping })(
+      yield* opened({ schema, retention: keepAll })(
         Effect.gen(function* () {
           const broker = yield* Broker.Broker
           yield* broker.enqueue(runs)
