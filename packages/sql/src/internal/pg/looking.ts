@@ -66,8 +66,11 @@ BEGIN
   ) AS found;
 
   v_heads := greatest(1, least(p_heads, ${headsSeen} / greatest(1, cardinality(v_lanes))));
-  SELECT json_agg(json_build_array(found.segment, found.lane, held.held_until, head.runs, v_heads)) INTO lanes
-  FROM unnest(v_lanes, v_segments) AS found (lane, segment) LEFT JOIN LATERAL (
+  SELECT json_agg(json_build_array(found.segment, found.lane, held.held_until, head.runs, found.most)) INTO lanes
+  FROM (
+    SELECT lane, segment, CASE WHEN segment = 0 THEN p_heads ELSE v_heads END AS most
+    FROM unnest(v_lanes, v_segments) AS given (lane, segment)
+  ) AS found LEFT JOIN LATERAL (
     SELECT held_until FROM ${t.control}
     WHERE name = split_part(found.lane, chr(31), 2) || chr(31) || (nullif(split_part(found.lane, chr(31), 3), '')::json ->> 1)
       AND kind = 'hold' AND held_until > p_now
@@ -75,7 +78,7 @@ BEGIN
     SELECT json_agg(json_build_array(id, rank, priority, due_at)) AS runs FROM (
       SELECT id, rank, priority, due_at FROM ${t.queue}
       WHERE state = 'queued' AND lane = found.lane AND held.held_until IS NULL ORDER BY rank, id
-      LIMIT CASE WHEN found.segment = 0 THEN p_heads ELSE v_heads END
+      LIMIT found.most
     ) AS run
   ) AS head ON true;
   RETURN NEXT;
