@@ -109,10 +109,9 @@ describe.skipIf(isSkipped)("limits on PostgreSQL", () => {
           ({ limitKeys }) => ["all", limitKeys ?? ""]
         )
         assert.isAtMost(seen.most.get("all")!, 7)
-        assert.deepStrictEqual(
-          Array.from({ length: 5 }, (_, n) => seen.most.get(JSON.stringify([`k${n}`]))),
-          [2, 2, 2, 2, 2]
-        )
+        for (let n = 0; n < 5; n++) {
+          assert.isAtMost(seen.most.get(JSON.stringify([`k${n}`]))!, 2)
+        }
       }),
     60_000
   )
@@ -131,7 +130,7 @@ describe.skipIf(isSkipped)("limits on PostgreSQL", () => {
           (name) => ({ tasks: served[Math.floor(name / 3) % 3]!, queueLimits }),
           ({ queue }) => [queue]
         )
-        assert.strictEqual(seen.most.get("default"), 5)
+        assert.isAtMost(seen.most.get("default")!, 5)
       }),
     60_000
   )
