@@ -223,7 +223,14 @@ describe.skipIf(isSkipped)("limits on PostgreSQL", () => {
         let n = 0
         const fresh = (key: string) =>
           encoded(++n, {
-            idempotency: { key, holdMillis: 0, holdUntil: null, onConflict: "replace", latestDueAt: null }
+            createdAt: 5_000,
+            idempotency: {
+              key,
+              holdMillis: key === "a" ? 1_000 : 0,
+              holdUntil: null,
+              onConflict: "replace",
+              latestDueAt: null
+            }
           })
         const replacing = (broker: typeof Broker.Broker.Service, order: ReadonlyArray<string>) =>
           Effect.repeatN(

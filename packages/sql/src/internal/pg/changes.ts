@@ -4,24 +4,29 @@ import { literal, type Names } from "./names.js"
 import { columnTypes } from "./tables.js"
 import { list, nulls, resultColumns, settings } from "./texts.js"
 
-/** The runs are locked first, in the order of their ids, so that each is in one state for all of this. */
+/**
+ * The runs are locked first, in the order of their ids, so that each is in one state for all of this. One that is added meanwhile
+ * is not looked at: it would be locked out of order.
+ */
 const edit = (t: Names): string => {
   const due = "coalesce(p_due_at, run.due_at)"
   const priority = "coalesce(p_priority, run.priority)"
   return `CREATE FUNCTION ${t.edit}(p_ids uuid[], p_priority int, p_due_at bigint, p_now bigint)
 RETURNS TABLE (answer_ text, previous_ text, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
+DECLARE
+  v_ids uuid[] := ARRAY(
+    SELECT run.id FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
+    ORDER BY run.id FOR UPDATE OF run
+  );
 BEGIN
-  PERFORM 1 FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
-  ORDER BY run.id FOR UPDATE OF run;
-
   RETURN QUERY SELECT 'running', NULL::text, run.id${nulls(columns.slice(1))}
-  FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id WHERE run.state || '' = 'running';
+  FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id WHERE run.state || '' = 'running';
 
   RETURN QUERY UPDATE ${t.queue} AS run SET priority = ${priority}, due_at = ${due},
     rank = ${due} - ${priority}::bigint * ${ageingMillis}, was_scheduled = ${due} > p_now,
     state = CASE WHEN ${due} > p_now THEN 'scheduled' ELSE 'queued' END
-  FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS before ON before.id = given.id
+  FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS before ON before.id = given.id
   WHERE run.id = given.id AND run.state || '' IN ('queued', 'scheduled')
   RETURNING 'edited', before.state, ${list(columns, "run")};
 
@@ -63,8 +68,10 @@ BEGIN
     UNION ALL SELECT id FROM unnest(p_ids) AS given (id)
   ) AS wanted;
   IF p_wait THEN
-    PERFORM 1 FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id ORDER BY run.id FOR UPDATE OF run;
-    v_locked := v_ids;
+    v_locked := ARRAY(
+      SELECT run.id FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
+      ORDER BY run.id FOR UPDATE OF run
+    );
   ELSE
     v_locked := ARRAY(
       SELECT run.id FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id

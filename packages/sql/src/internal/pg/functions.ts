@@ -57,14 +57,16 @@ const remember = (t: Names): string => `kept AS (
   ), counted AS (
     INSERT INTO ${t.count} (queue, task, state, runs)
     SELECT queue, task, state, count(*) FROM kept GROUP BY queue, task, state
+  ), ending AS (
+    SELECT held.task, held.key, kept.key_held AS until, kept.key_held <= coalesce(kept.ended_at, 0) AS is_free
+    FROM kept JOIN ${t.key} AS held ON held.task = kept.task AND held.key = kept.key AND held.run_id = kept.id
+    ORDER BY held.task, held.key FOR UPDATE OF held
   ), freed AS (
-    DELETE FROM ${t.key} AS held USING (
-      SELECT task, key, id FROM kept WHERE key IS NOT NULL AND key_held <= coalesce(ended_at, 0) ORDER BY task, key
-    ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
+    DELETE FROM ${t.key} AS held USING ending
+    WHERE ending.is_free AND held.task = ending.task AND held.key = ending.key
   ), held AS (
-    UPDATE ${t.key} AS held SET held_until = ended.until FROM (
-      SELECT task, key, id, key_held AS until FROM kept WHERE key IS NOT NULL AND key_held > coalesce(ended_at, 0) ORDER BY task, key
-    ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
+    UPDATE ${t.key} AS held SET held_until = ending.until FROM ending
+    WHERE NOT ending.is_free AND held.task = ending.task AND held.key = ending.key
   )`
 
 /**
@@ -159,7 +161,7 @@ BEGIN
   RETURNING run.id, run.fence, run.cancel_reason;
 END $body$;`
 
-/** The runs are locked first, so that each is in one state for all of this. */
+/** The runs are locked first, so that each is in one state for all of this. One that is added meanwhile is not looked at. */
 const cancel = (t: Names): string => {
   const goneColumn = (column: Column): string => {
     switch (column) {
@@ -179,18 +181,20 @@ const cancel = (t: Names): string => {
   return `CREATE FUNCTION ${t.cancel}(p_ids uuid[], p_reason text, p_now bigint)
 RETURNS TABLE (answer_ text, previous_ text, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
+DECLARE
+  v_ids uuid[] := ARRAY(
+    SELECT run.id FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
+    ORDER BY run.id FOR UPDATE OF run
+  );
 BEGIN
-  PERFORM 1 FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
-  ORDER BY run.id FOR UPDATE OF run;
-
   RETURN QUERY WITH gone AS (
-    DELETE FROM ${t.queue} AS run USING unnest(p_ids) AS given (id)
+    DELETE FROM ${t.queue} AS run USING unnest(v_ids) AS given (id)
     WHERE run.id = given.id AND run.state || '' IN ('queued', 'scheduled')
     RETURNING run.state AS previous, ${columns.map(goneColumn).join(", ")}
   ), ${remember(t)}
   SELECT 'cancelled', previous, ${list(columns)} FROM gone;
 
-  RETURN QUERY UPDATE ${t.queue} AS run SET cancel_reason = p_reason FROM unnest(p_ids) AS given (id)
+  RETURN QUERY UPDATE ${t.queue} AS run SET cancel_reason = p_reason FROM unnest(v_ids) AS given (id)
   WHERE run.id = given.id AND ${isRunning}
   RETURNING 'requested', NULL::text, run.id${nulls(columns.slice(1))};
 
