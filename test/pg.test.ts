@@ -10,14 +10,14 @@ import { Broker, Store, Task, TaskConsumer, TaskGroup, TaskManager, TaskRun, Tas
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
 import { Clock, Context, Duration, Effect, Either, Fiber, Layer, Option, Queue, Redacted, Schema } from "effect"
 import { encodedAs } from "./conformance/encoded.js"
-import { administer, freshSchema, isSkipped, url } from "./postgres/database.js"
+import { administer, freshSchema, isSkipped, keepAll, url } from "./postgres/database.js"
 
 const Note = Task.make("Note", { payload: { n: Schema.Int }, success: Schema.Int })
 const NoteLive = Note.toLayer(({ n }) => Effect.succeed(n))
 
 type Options = Omit<PgBackend.Options, "url">
 
-const backend = (options: Options) => PgBackend.layer({ url, maxConnections: 3, ...options })
+const backend = (options: Options) => PgBackend.layer({ url, maxConnections: 3, retention: keepAll, ...options })
 
 const opened = (options: Options) => Effect.scoped(Layer.build(backend(options)))
 
@@ -52,7 +52,7 @@ const request = (consumer: string, limit: number, maxConcurrency: number | null)
   consumer,
   queues: ["default"],
   queueLimits: [],
-  tasks: [{ name: "T", maxConcurrency }],
+  tasks: [{ name: "T", maxConcurrency, limits: [], room: null }],
   limit,
   now: 0,
   leaseUntil: 60_000
@@ -576,7 +576,13 @@ describe.skipIf(isSkipped)("PgBackend", () => {
         yield* Effect.gen(function* () {
           const broker = yield* Broker.Broker
           const store = yield* Store.Store
-          const idempotency = { key: "k", holdMillis: null, onConflict: "reject" } as const
+          const idempotency = {
+            key: "k",
+            holdMillis: null,
+            holdUntil: null,
+            onConflict: "reject",
+            latestDueAt: null
+          } as const
           const runs = [encoded({ n: 1 }), encoded({ n: 2, idempotency })]
           yield* broker.enqueue(runs)
           yield* broker.enqueue(runs)

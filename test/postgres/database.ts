@@ -6,6 +6,17 @@ import { Effect, Redacted } from "effect"
 
 export const url = process.env.DATABASE_URL ?? "postgres://postgres@127.0.0.1:5432/test"
 
+/** The runs of many tests have ended long ago by the clock of the server. */
+export const keepAll = {
+  success: "forever",
+  failure: "forever",
+  aborted: "forever",
+  cancelled: "forever",
+  interrupted: "forever",
+  rate_limited: "forever",
+  rejected: "forever"
+} as const
+
 /** Runs statements as the owner of the database, on a connection that lasts no longer. */
 export const administer = <A, E>(use: (sql: PgClient.PgClient) => Effect.Effect<A, E>) =>
   Effect.flatMap(PgClient.PgClient, use).pipe(
@@ -37,7 +48,7 @@ export const freshSchema = Effect.acquireRelease(
   (schema) => Effect.orDie(administer((sql) => sql.unsafe(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)))
 )
 
-const tables = ["queue", "history", "count", "log", "key", "control", "consumer"]
+const tables = ["queue", "history", "count", "log", "key", "control", "rate", "consumer"]
 
 /** What makes a schema as if it were new. */
 const emptied = (schema: string): string => tables.map((table) => `DELETE FROM ${schema}.task_${table}`).join("; ")

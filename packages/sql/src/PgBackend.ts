@@ -26,8 +26,10 @@ import * as Migrate from "./internal/pg/migrate.js"
 import { migrations as allMigrations } from "./internal/pg/migrations.js"
 import * as Names from "./internal/pg/names.js"
 import { open } from "./internal/pg/open.js"
+import { rules } from "./internal/retention.js"
 import * as Services from "./internal/services.js"
 import * as Transactions from "./internal/transactions.js"
+import type { Retention } from "./Retention.js"
 
 /**
  * Where the tables are.
@@ -55,6 +57,7 @@ export interface Place {
  * - `serverClock`: whether leases and due times go by the server's clock (default true), so that machines need not agree
  * - `operationTimeout`: for how long to wait for an answer (default 15 seconds); then the connection is thought to be dead,
  *   and is closed
+ * - `retention`: how long ended runs are kept (default 7 days for a success, 30 for every other end)
  *
  * @since 0.1.0
  * @category models
@@ -66,6 +69,7 @@ export interface UseOptions extends Place {
   readonly pollInterval?: Duration.DurationInput | undefined
   readonly serverClock?: boolean | undefined
   readonly operationTimeout?: Duration.DurationInput | undefined
+  readonly retention?: Retention | undefined
 }
 
 /**
@@ -133,14 +137,27 @@ const services = Effect.fnUntraced(function* (
     listen,
     pollInterval: Duration.decode(options.pollInterval ?? (listen ? "5 seconds" : "1 second")),
     serverClock: options.serverClock ?? true,
-    timeout: Duration.decode(options.operationTimeout ?? "15 seconds")
+    timeout: Duration.decode(options.operationTimeout ?? "15 seconds"),
+    retention: rules(options.retention)
   })
   return Services.make({ broker, store, transactions, toBackendError: fromSqlError("transaction") })
 })
 
 /** The client's part of the options. */
 const configOf = (
-  { listen, migrate, operationTimeout, pollInterval, prefix, prepare, schema, serverClock, url, ...config }: Options,
+  {
+    listen,
+    migrate,
+    operationTimeout,
+    pollInterval,
+    prefix,
+    prepare,
+    retention,
+    schema,
+    serverClock,
+    url,
+    ...config
+  }: Options,
   more: number
 ): PgClient.PgClientConfig => ({
   ...config,

@@ -1,5 +1,6 @@
 import type { PgClient } from "@effect/sql-pg/PgClient"
 import { Clock, Duration, Effect } from "effect"
+import type { Rule } from "../retention.js"
 import * as Signals from "../signals.js"
 import type { Transactions } from "../transactions.js"
 import * as Broker from "./broker.js"
@@ -12,6 +13,7 @@ import { ensure } from "./migrate.js"
 import * as Names from "./names.js"
 import * as Notifier from "./notifier.js"
 import * as Records from "./records.js"
+import * as Retention from "./retention.js"
 import * as Store from "./store.js"
 
 export interface Options {
@@ -25,6 +27,7 @@ export interface Options {
   readonly pollInterval: Duration.Duration
   readonly serverClock: boolean
   readonly timeout: Duration.Duration
+  readonly retention: ReadonlyArray<Rule>
 }
 
 /** Makes broker and store on a client's database. */
@@ -42,6 +45,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     ? (yield* Effect.mapError(ServerClock.make(database, names), cannotOpen)).now
     : Effect.map(Clock.currentTimeMillis, Math.floor)
   yield* Maintenance.make(database, names, now)
+  yield* Retention.make(database, names, now, options.retention)
   const signals = yield* Signals.make
   const self = crypto.randomUUID()
   const notifier = yield* Notifier.make({ database, names, signals, self })

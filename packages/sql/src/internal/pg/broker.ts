@@ -1,29 +1,19 @@
-import {
-  type Broker,
-  type CancelResult,
-  type Claimed,
-  type Enqueued,
-  type Exchange,
-  type Exchanged,
-  type Settlement,
-  type Signal,
-  signalsAfter
-} from "@effect-tasks/core/Broker"
-import type { BackendError, IdempotencyConflict } from "@effect-tasks/core/TaskError"
+import type { Broker, CancelResult, Control, Enqueued, EnqueueOptions, Signal } from "@effect-tasks/core/Broker"
+import type { IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
-import { Cause, type Duration, Effect, Exit, FiberRef } from "effect"
+import { type Duration, Effect, Exit } from "effect"
 import * as Batched from "../batched.js"
 import { runColumnNames } from "../rows.js"
 import type { Signals } from "../signals.js"
 import type { Transactions } from "../transactions.js"
-import { type ExchangeRow, exchangeStatement, makeClaimParams, readExchange } from "./claims.js"
 import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
 import { backend } from "./errors.js"
+import { makeExchange } from "./exchanging.js"
 import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
 import type { Records } from "./records.js"
-import { type CancelRow, cancelAnswers, settleAnswers, settleParams } from "./settlements.js"
+import { type CancelRow, cancelAnswers, type EditRow, editAnswers } from "./settlements.js"
 import { uuids, whole } from "./values.js"
 
 interface Parts {
@@ -60,72 +50,20 @@ type Tell = ReturnType<typeof makeTell>
 const makeEnqueue = Effect.fnUntraced(function* ({ database, names, records, transactions }: Parts, tell: Tell) {
   const accept = Enqueue.make(database, names, records)
   const isNews = (answer: Exit.Exit<ReadonlyArray<Enqueued>, unknown>): boolean =>
-    Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag === "Queued")
-  return yield* Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict>({
-    isInTransaction: database.isInTransaction,
-    transactions,
-    perform: (groups) =>
-      accept(groups).pipe(
-        Effect.map((accepted) => accepted.map(Exit.fromEither)),
-        Effect.tap((answers) => (answers.some(isNews) ? tell([work]) : Effect.void))
-      ),
-    committed: () => {}
-  })
+    Exit.isSuccess(answer) && answer.value.some(({ _tag }) => _tag !== "Existing")
+  return yield* Batched.make<TaskRun.Encoded, ReadonlyArray<Enqueued>, IdempotencyConflict | QueueFull, EnqueueOptions>(
+    {
+      isInTransaction: database.isInTransaction,
+      transactions,
+      perform: (groups, options) =>
+        accept(groups, options?.maxQueued ?? null).pipe(
+          Effect.map((accepted) => accepted.map(Exit.fromEither)),
+          Effect.tap((answers) => (answers.some(isNews) ? tell([work]) : Effect.void))
+        ),
+      committed: () => {}
+    }
+  )
 })
-
-/** Claims that nobody will know of: their runs wait again. One that was taken over has crashed all the same. */
-const givenBack = (claimed: Claimed, now: number): ReadonlyArray<Settlement> =>
-  claimed.runs.map(({ previous, run }) => ({
-    run: { ...run, state: previous === "scheduled" ? previous : "queued", consumer: null, leaseUntil: null },
-    now,
-    logs: [],
-    holdTaskUntil: null
-  }))
-
-const isInterrupted = Effect.map(FiberRef.get(FiberRef.interruptedCause), (cause) => !Cause.isEmpty(cause))
-
-const makeExchange = ({ database, names }: Parts, tell: Tell) => {
-  // The end of a run of such a task may let another one begin: that is work for those who wait.
-  const limited = new Set<string>()
-  const statement = exchangeStatement(names)
-  const claimParams = makeClaimParams()
-  const noClaim = claimParams(null)
-
-  /** A caller that was interrupted meanwhile gets no answer, and so never hears of its claims. */
-  const unlessInterrupted = (claimed: Claimed, now: number): Effect.Effect<void> =>
-    Effect.flatMap(isInterrupted, (interrupted) =>
-      interrupted && claimed.runs.length > 0
-        ? Effect.ignore(
-            Effect.zipRight(
-              database.call("exchange", statement, [...settleParams(givenBack(claimed, now)), ...noClaim]),
-              tell([work])
-            )
-          )
-        : Effect.void
-    )
-
-  const exchange = ({ claim, settlements }: Exchange) =>
-    Effect.flatMap(
-      database.call<ExchangeRow>("exchange", statement, [...settleParams(settlements), ...claimParams(claim)]),
-      (rows) => {
-        const { claimed, written } = readExchange(rows)
-        const settled = settleAnswers(settlements, written)
-        const signals = settled.length === 0 ? [] : signalsAfter(settlements, settled, (task) => limited.has(task))
-        return Effect.zipRight(tell(signals), unlessInterrupted(claimed, claim?.now ?? 0)).pipe(
-          Effect.as<Exchanged>({ settled, claimed: claim === null ? null : claimed })
-        )
-      }
-    )
-
-  return (request: Exchange): Effect.Effect<Exchanged, BackendError> =>
-    Effect.suspend(() => {
-      const { claim, settlements } = request
-      claim?.tasks.forEach(({ maxConcurrency, name }) => maxConcurrency !== null && limited.add(name))
-      return settlements.length === 0 && claim === null
-        ? Effect.succeed<Exchanged>({ settled: [], claimed: null })
-        : Effect.uninterruptible(exchange(request))
-    })
-}
 
 const makeExtend = ({ database, names }: Parts): (typeof Broker.Service)["extend"] => {
   const statement = { name: `${names.prefix}extend`, text: `SELECT id_, fence_, reason_ FROM ${names.extend}($1, $2)` }
@@ -170,6 +108,54 @@ FROM ${names.cancel}($1, $2, $3)`
     )
 }
 
+const makeEdit = ({ database, names }: Parts, tell: Tell): (typeof Broker.Service)["edit"] => {
+  const statement = {
+    name: `${names.prefix}edit`,
+    text: `SELECT answer_, previous_, ${runColumnNames.map((column) => `${column}_`).join(", ")}
+FROM ${names.edit}($1, $2, $3, $4)`
+  }
+  return ({ dueAt, ids, now, priority }) =>
+    database
+      .call<EditRow>("edit", statement, [uuids(ids), priority, dueAt === null ? null : whole(dueAt), whole(now)])
+      .pipe(
+        Effect.map((rows) => editAnswers(ids, rows)),
+        Effect.tap((results) => (results.some(({ _tag }) => _tag === "Edited") ? tell([work]) : Effect.void))
+      )
+}
+
+/** The kinds of rows that controls are. */
+const kinds = [
+  { kind: "pausedQueue", of: "queue", state: "paused" },
+  { kind: "pausedTask", of: "task", state: "paused" },
+  { kind: "disabledTask", of: "task", state: "disabled" }
+] as const
+
+const controlRows = (controls: ReadonlyArray<Control>): string =>
+  JSON.stringify(
+    controls.map(({ name, of, state }) => ({
+      name,
+      kind: kinds.find((kind) => kind.of === of && kind.state === state)?.kind
+    }))
+  )
+
+const makeControls = ({ database, names }: Parts, tell: Tell): Pick<typeof Broker.Service, "control" | "controls"> => {
+  const set = { name: `${names.prefix}set_controls`, text: `SELECT ${names.setControls}($1, $2)` }
+  const all = {
+    name: `${names.prefix}controls`,
+    text: `SELECT kind, name FROM ${names.control} WHERE kind <> 'hold' ORDER BY name, kind`
+  }
+  return {
+    control: ({ add, remove }) =>
+      Effect.zipRight(database.call("control", set, [controlRows(add), controlRows(remove)]), tell([work])),
+    controls: Effect.map(database.call<readonly [kind: string, name: string]>("controls", all, []), (rows) =>
+      rows.flatMap(
+        ([found, name]): ReadonlyArray<Control> =>
+          kinds.flatMap(({ kind, of, state }) => (kind === found ? [{ of, name, state } as Control] : []))
+      )
+    )
+  }
+}
+
 /** Makes the broker. */
 export const make = Effect.fnUntraced(function* (parts: Parts) {
   const tell = makeTell(parts)
@@ -180,11 +166,16 @@ export const make = Effect.fnUntraced(function* (parts: Parts) {
     pollInterval: parts.pollInterval,
     isRemote: true,
     now: parts.now,
-    enqueue: (runs) => (runs.length === 0 ? Effect.succeed([]) : enqueue(runs)),
-    exchange: makeExchange(parts, tell),
+    enqueue: (runs, options) =>
+      runs.length === 0
+        ? Effect.succeed([])
+        : enqueue(runs, options === undefined || options.maxQueued === null ? undefined : options),
+    exchange: makeExchange({ ...parts, tell }),
     extend: (extension) =>
       extension.claims.length === 0 ? Effect.succeed({ lost: [], cancelled: [] }) : extend(extension),
     cancel: makeCancel(parts, tell),
+    edit: makeEdit(parts, tell),
+    ...makeControls(parts, tell),
     atTransactionEnd: parts.transactions.atEnd,
     signals: parts.signals.subscribe
   }

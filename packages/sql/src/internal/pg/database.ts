@@ -74,7 +74,8 @@ const between = <A, E>(
   )
 }
 
-const transaction = { begin: "BEGIN", commit: "COMMIT", rollback: "ROLLBACK" }
+// whatever the default of the database is: each statement has to see what was committed before it began
+const transaction = { begin: "BEGIN ISOLATION LEVEL READ COMMITTED", commit: "COMMIT", rollback: "ROLLBACK" }
 
 const savepoint = {
   begin: "SAVEPOINT effect_tasks",

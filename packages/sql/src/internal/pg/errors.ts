@@ -33,6 +33,9 @@ const codeOf = (cause: unknown): string | undefined =>
  */
 const transientCode = /^(08...|57P0[1-5]|57014|40001|40P01|53...|55P03|25006|58...|E[A-Z_]+)$/
 
+/** A lock was waited for too long. */
+export const isLockTimeout = (cause: unknown): boolean => codeOf(cause) === "55P03"
+
 /** An error without a code is the driver's own: the connection ended, or could not be had in time. */
 const isTransient = (cause: unknown): boolean => {
   const code = codeOf(cause)

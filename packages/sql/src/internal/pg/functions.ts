@@ -1,6 +1,9 @@
 import { runColumnNames as columns } from "../rows.js"
+import { makeChanges } from "./changes.js"
 import { exchange } from "./exchange.js"
+import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
+import { makeRetention } from "./pruning.js"
 import { type Column, columnTypes } from "./tables.js"
 import { list, nulls, resultColumns, settings } from "./texts.js"
 
@@ -21,6 +24,7 @@ const settled = [
   "ended_at",
   "attempt",
   "crashes",
+  "snoozes",
   "fence",
   "consumer",
   "lease_until",
@@ -46,19 +50,23 @@ const cancelledOutcome = (reason: string): string =>
  */
 const remember = (t: Names): string => `kept AS (
     INSERT INTO ${t.history} (${list(columns)}) SELECT ${list(columns)} FROM gone ON CONFLICT (id) DO NOTHING
-    RETURNING id, queue, task, state, ended_at, key, key_hold
+    RETURNING id, queue, task, state, ended_at, key, CASE
+      WHEN state <> 'success' THEN 0
+      WHEN key_hold IS NOT NULL THEN greatest(ended_at + key_hold, key_until)
+    END AS key_held
   ), counted AS (
     INSERT INTO ${t.count} (queue, task, state, runs)
     SELECT queue, task, state, count(*) FROM kept GROUP BY queue, task, state
+  ), ending AS (
+    SELECT held.task, held.key, kept.key_held AS until, kept.key_held <= coalesce(kept.ended_at, 0) AS is_free
+    FROM kept JOIN ${t.key} AS held ON held.task = kept.task AND held.key = kept.key AND held.run_id = kept.id
+    ORDER BY held.task, held.key FOR UPDATE OF held
   ), freed AS (
-    DELETE FROM ${t.key} AS held USING (
-      SELECT task, key, id FROM kept WHERE key IS NOT NULL AND (state <> 'success' OR key_hold = 0) ORDER BY task, key
-    ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
+    DELETE FROM ${t.key} AS held USING ending
+    WHERE ending.is_free AND held.task = ending.task AND held.key = ending.key
   ), held AS (
-    UPDATE ${t.key} AS held SET held_until = ended.until FROM (
-      SELECT task, key, id, ended_at + key_hold AS until FROM kept
-      WHERE key IS NOT NULL AND state = 'success' AND key_hold > 0 ORDER BY task, key
-    ) AS ended WHERE held.task = ended.task AND held.key = ended.key AND held.run_id = ended.id
+    UPDATE ${t.key} AS held SET held_until = ending.until FROM ending
+    WHERE NOT ending.is_free AND held.task = ending.task AND held.key = ending.key
   )`
 
 /**
@@ -78,8 +86,8 @@ END $body$;`
 }
 
 /**
- * Ends claims. A claim whose run is to be performed again is locked first: whether somebody has asked to cancel it must not
- * change while it is settled.
+ * Ends claims. Where one of the runs is to be performed again, all are locked first, in the order of their ids: whether somebody
+ * has asked to cancel it must not change while it is settled.
  */
 const settle = (t: Names): string => {
   const goneColumn = (column: Column): string => {
@@ -102,8 +110,8 @@ const settle = (t: Names): string => {
 ) LANGUAGE plpgsql ${settings} AS $body$
 BEGIN
   IF p_again THEN
-    PERFORM 1 FROM json_to_recordset(p_given) AS given (id uuid, final boolean)
-    JOIN ${t.queue} AS run ON run.id = given.id WHERE NOT given.final ORDER BY run.id FOR UPDATE OF run;
+    PERFORM 1 FROM json_to_recordset(p_given) AS given (id uuid)
+    JOIN ${t.queue} AS run ON run.id = given.id ORDER BY run.id FOR UPDATE OF run;
   END IF;
 
   WITH given AS MATERIALIZED (
@@ -137,7 +145,7 @@ BEGIN
     INSERT INTO ${t.control} AS hold (kind, name, held_until)
     SELECT 'hold', name, max(until) FROM json_to_recordset(p_holds) AS wish (place int, name text, until bigint)
     WHERE place = ANY (places) GROUP BY name ORDER BY name
-    ON CONFLICT (kind, name) DO UPDATE SET held_until = greatest(excluded.held_until, hold.held_until);
+    ON CONFLICT (name, kind) DO UPDATE SET held_until = greatest(excluded.held_until, hold.held_until);
   END IF;
 END $body$;`
 }
@@ -153,7 +161,7 @@ BEGIN
   RETURNING run.id, run.fence, run.cancel_reason;
 END $body$;`
 
-/** The runs are locked first, so that each is in one state for all of this. */
+/** The runs are locked first, so that each is in one state for all of this. One that is added meanwhile is not looked at. */
 const cancel = (t: Names): string => {
   const goneColumn = (column: Column): string => {
     switch (column) {
@@ -173,18 +181,20 @@ const cancel = (t: Names): string => {
   return `CREATE FUNCTION ${t.cancel}(p_ids uuid[], p_reason text, p_now bigint)
 RETURNS TABLE (answer_ text, previous_ text, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
+DECLARE
+  v_ids uuid[] := ARRAY(
+    SELECT run.id FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
+    ORDER BY run.id FOR UPDATE OF run
+  );
 BEGIN
-  PERFORM 1 FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
-  ORDER BY run.id FOR UPDATE OF run;
-
   RETURN QUERY WITH gone AS (
-    DELETE FROM ${t.queue} AS run USING unnest(p_ids) AS given (id)
+    DELETE FROM ${t.queue} AS run USING unnest(v_ids) AS given (id)
     WHERE run.id = given.id AND run.state || '' IN ('queued', 'scheduled')
     RETURNING run.state AS previous, ${columns.map(goneColumn).join(", ")}
   ), ${remember(t)}
   SELECT 'cancelled', previous, ${list(columns)} FROM gone;
 
-  RETURN QUERY UPDATE ${t.queue} AS run SET cancel_reason = p_reason FROM unnest(p_ids) AS given (id)
+  RETURN QUERY UPDATE ${t.queue} AS run SET cancel_reason = p_reason FROM unnest(v_ids) AS given (id)
   WHERE run.id = given.id AND ${isRunning}
   RETURNING 'requested', NULL::text, run.id${nulls(columns.slice(1))};
 
@@ -223,4 +233,6 @@ BEGIN
 END $body$;`
 
 export const makeFunctions = (t: Names): string =>
-  [enqueue, settle, exchange, extend, cancel, record, get].map((make) => make(t)).join("\n\n")
+  [enqueue, settle, exchange, lookFurther, startChosen, extend, cancel, record, get, makeChanges, makeRetention]
+    .map((make) => make(t))
+    .join("\n\n")

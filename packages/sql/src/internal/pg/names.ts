@@ -11,16 +11,28 @@ export interface Names {
   readonly log: string
   readonly key: string
   readonly control: string
+  readonly rate: string
   readonly consumer: string
   readonly migrations: string
   /** Functions. */
   readonly enqueue: string
   readonly settle: string
   readonly exchange: string
+  readonly look: string
+  readonly start: string
   readonly extend: string
   readonly cancel: string
+  readonly edit: string
+  readonly change: string
+  readonly holders: string
+  readonly waiting: string
+  readonly setControls: string
   readonly record: string
   readonly get: string
+  readonly remove: string
+  readonly prune: string
+  readonly forget: string
+  readonly dropWeek: string
   readonly maintain: string
   /** The channel of its notifications. */
   readonly channel: string
@@ -57,15 +69,27 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     log: named("log"),
     key: named("key"),
     control: named("control"),
+    rate: named("rate"),
     consumer: named("consumer"),
     migrations: named("migrations"),
     enqueue: named("enqueue"),
     settle: named("settle"),
     exchange: named("exchange"),
+    look: named("look"),
+    start: named("start"),
     extend: named("extend"),
     cancel: named("cancel"),
+    edit: named("edit"),
+    change: named("change"),
+    holders: named("holders"),
+    waiting: named("waiting"),
+    setControls: named("set_controls"),
     record: named("record"),
     get: named("get"),
+    remove: named("remove"),
+    prune: named("prune"),
+    forget: named("forget"),
+    dropWeek: named("drop_week"),
     maintain: named("maintain"),
     channel: channelOf(schema, prefix),
     lock: `effect-tasks ${schema}.${prefix}`

@@ -1,4 +1,4 @@
-import type { CountQuery, RunQuery } from "@effect-tasks/core/Store"
+import type { CountQuery, RunFilter, RunQuery } from "@effect-tasks/core/Store"
 import { Final, type TaskState, Unfinished } from "@effect-tasks/core/TaskState"
 import { runColumns } from "../rows.js"
 import type { Names } from "./names.js"
@@ -21,6 +21,7 @@ const conditions: { readonly [Field in keyof RunQuery]?: (value: string) => stri
   rootId: (value) => `root_id = ${value}`,
   createdFrom: (value) => `created_at >= ${value}`,
   createdTo: (value) => `created_at < ${value}`,
+  endedBefore: (value) => `ended_at < ${value}`,
   before: (value) => `id < ${value}`
 }
 
@@ -31,70 +32,109 @@ const isUnanswerable = (query: RunQuery): boolean =>
   ids.some((field) => query[field] !== undefined && !isUuid(query[field])) ||
   Object.values(query).some((value) => typeof value === "string" && value.includes("\u0000"))
 
-/**
- * The statement of a query, or `undefined` when it can have no answer. It is a union of branches, each in the order of an index
- * and cut at the limit, so that the newest runs are found without sorting the history: one branch per state where the index
- * begins with it.
- */
-export const runsQuery = (t: Names, query: RunQuery): Query | undefined => {
-  if (isUnanswerable(query)) {
-    return undefined
-  }
-  const values: Array<unknown> = [query.limit]
+/** A part of what a query asks: a table, and which of its rows. */
+interface Branch {
+  readonly from: string
+  readonly where: string
+}
+
+/** The parts of a query, and their values behind those given: one per state where an index begins with the state. */
+const branchesOf = (t: Names, query: RunQuery, values: Array<unknown>): ReadonlyArray<Branch> => {
   const filters = Object.entries(conditions).flatMap(([field, text]) => {
     const value = query[field as keyof RunQuery]
     return value === undefined ? [] : [text(`$${values.push(value)}`)]
   })
   const byRelation = (query.group ?? query.parentId ?? query.rootId) !== undefined
-  const branch = (from: string, states: ReadonlyArray<TaskState>): string => {
-    const where = [`state IN (${states.map((state) => `'${state}'`).join(", ")})`, ...filters].join(" AND ")
-    return `(SELECT ${runColumns} FROM ${from} WHERE ${where} ORDER BY id DESC LIMIT $1)`
-  }
+  const branch = (from: string, states: ReadonlyArray<TaskState>): Branch => ({
+    from,
+    where: [`state IN (${states.map((state) => `'${state}'`).join(", ")})`, ...filters].join(" AND ")
+  })
   const wanted = (states: ReadonlyArray<TaskState>) =>
     states.filter((state) => query.state === undefined || query.state.includes(state))
   const waiting = wanted(Unfinished.literals).filter((state) => state !== "running")
   const ended = wanted(Final.literals)
   const byState = !byRelation && (query.task !== undefined || query.state !== undefined)
-  const branches = [
+  return [
     ...wanted(["running"]).map((state) => branch(t.queue, [state])),
     ...(waiting.length > 0 ? [branch(t.queue, waiting)] : []),
     ...(byState ? ended.map((state) => branch(t.history, [state])) : ended.length > 0 ? [branch(t.history, ended)] : [])
   ]
-  return branches.length === 0
-    ? undefined
-    : { text: `SELECT * FROM (${branches.join("\nUNION ALL\n")}) AS found\nORDER BY id DESC LIMIT $1`, values }
 }
 
 /**
- * The statement of a count. Waiting runs are counted lane by lane, as a lane is a range of the index and its name says queue and
- * task; those of the history are counted already.
+ * The statement of a query, or `undefined` when it can have no answer. It is a union of branches, each in the order of an index
+ * and cut at the limit, so that the newest runs are found without sorting the history.
+ */
+export const runsQuery = (t: Names, query: RunQuery): Query | undefined => {
+  const values: Array<unknown> = [query.limit]
+  const branches = isUnanswerable(query) ? [] : branchesOf(t, query, values)
+  const texts = branches.map(
+    ({ from, where }) => `(SELECT ${runColumns} FROM ${from} WHERE ${where} ORDER BY id DESC LIMIT $1)`
+  )
+  return texts.length === 0
+    ? undefined
+    : { text: `SELECT * FROM (${texts.join("\nUNION ALL\n")}) AS found\nORDER BY id DESC LIMIT $1`, values }
+}
+
+/** The statement that counts the runs of a filter, or `undefined` when there can be none. */
+export const countQuery = (t: Names, filter: RunFilter): Query | undefined => {
+  const values: Array<unknown> = []
+  const query = { ...filter, limit: 0 }
+  const branches = isUnanswerable(query) ? [] : branchesOf(t, query, values)
+  const texts = branches.map(({ from, where }) => `(SELECT count(*) FROM ${from} WHERE ${where})`)
+  return texts.length === 0 ? undefined : { text: `SELECT ${texts.join("\n+ ")}`, values }
+}
+
+/** How many runs of all lanes behind these first letters are queued. */
+const queuedBehind = (t: Names, letters: string, end: string): string =>
+  `SELECT count(*) FROM ${t.queue} WHERE state = 'queued' AND lane >= ${letters} AND lane < ${end}`
+
+/** The names of the queues that have queued runs: each is found behind the one before. */
+const queuesOf = (t: Names): string => `WITH RECURSIVE place (queue) AS (
+    SELECT split_part(min(lane), chr(31), 1) FROM ${t.queue} WHERE state = 'queued'
+    UNION ALL
+    SELECT (SELECT split_part(min(lane), chr(31), 1) FROM ${t.queue} WHERE state = 'queued' AND lane >= place.queue || ' ')
+    FROM place WHERE queue IS NOT NULL
+  )`
+
+/** The names of the tasks that have scheduled runs. */
+const tasksOf = (t: Names): string => `WITH RECURSIVE place (task) AS (
+    SELECT min(task) FROM ${t.queue} WHERE state = 'scheduled'
+    UNION ALL
+    SELECT (SELECT min(task) FROM ${t.queue} WHERE state = 'scheduled' AND task > place.task) FROM place WHERE task IS NOT NULL
+  )`
+
+/**
+ * The statement of a count. Waiting runs are counted in ranges of their indexes: the lanes of a queue, or of a task in one, are
+ * a range, and so are the scheduled runs of a task. Those of the history are counted already.
  */
 export const countsQuery = (t: Names, query: CountQuery): Query => {
   const values: Array<unknown> = []
-  const queue = query.queue === undefined ? undefined : `$${values.push(query.queue)}`
-  const task = query.task === undefined ? undefined : `$${values.push(query.task)}`
-  const where = (queueColumn: string, taskColumn: string) =>
-    (queue === undefined ? "" : ` AND ${queueColumn} = ${queue}`) +
-    (task === undefined ? "" : ` AND ${taskColumn} = ${task}`)
-  const lanes = where("split_part(name, chr(31), 1)", "split_part(name, chr(31), 2)")
-  const waiting = (state: "queued" | "scheduled") =>
-    lanes === ""
-      ? `SELECT '${state}' AS state, count(*) AS runs FROM ${t.queue} WHERE state = '${state}'`
-      : `SELECT '${state}' AS state, (
-  WITH RECURSIVE lane (name) AS (
-    SELECT min(lane) FROM ${t.queue} WHERE state = '${state}'
-    UNION ALL
-    SELECT (SELECT min(lane) FROM ${t.queue} WHERE state = '${state}' AND lane > name) FROM lane WHERE name IS NOT NULL
-  )
-  SELECT coalesce(sum((SELECT count(*) FROM ${t.queue} WHERE state = '${state}' AND lane = name)), 0)::bigint FROM lane
-  WHERE name IS NOT NULL${lanes}
-) AS runs`
-  const plain = where("queue", "task")
+  const queue = query.queue === undefined ? undefined : `$${values.push(query.queue)}::text`
+  const task = query.task === undefined ? undefined : `$${values.push(query.task)}::text`
+  const where = (queue === undefined ? "" : ` AND queue = ${queue}`) + (task === undefined ? "" : ` AND task = ${task}`)
+  const queued = (): string => {
+    if (queue !== undefined) {
+      const lane = task === undefined ? queue : `${queue} || chr(31) || ${task}`
+      return queuedBehind(t, `${lane} || ${task === undefined ? "chr(31)" : "''"}`, `${lane} || ' '`)
+    }
+    const lane = `place.queue || chr(31) || ${task}`
+    return task === undefined
+      ? `SELECT count(*) FROM ${t.queue} WHERE state = 'queued'`
+      : `${queuesOf(t)} SELECT coalesce(sum((${queuedBehind(t, lane, `${lane} || ' '`)})), 0)::bigint
+  FROM place WHERE queue IS NOT NULL`
+  }
+  const scheduled =
+    queue !== undefined && task === undefined
+      ? `${tasksOf(t)} SELECT coalesce(sum((
+    SELECT count(*) FROM ${t.queue} AS run WHERE run.state = 'scheduled' AND run.task = place.task AND run.queue = ${queue}
+  )), 0)::bigint FROM place WHERE task IS NOT NULL`
+      : `SELECT count(*) FROM ${t.queue} WHERE state = 'scheduled'${where}`
   return {
-    text: `${waiting("queued")}
-UNION ALL ${waiting("scheduled")}
-UNION ALL SELECT 'running', count(*) FROM ${t.queue} WHERE state = 'running'${plain}
-UNION ALL SELECT state, sum(runs)::bigint FROM ${t.count} WHERE true${plain} GROUP BY state`,
+    text: `SELECT 'queued' AS state, (${queued()}) AS runs
+UNION ALL SELECT 'scheduled', (${scheduled})
+UNION ALL SELECT 'running', count(*) FROM ${t.queue} WHERE state = 'running'${where}
+UNION ALL SELECT state, sum(runs)::bigint FROM ${t.count} WHERE true${where} GROUP BY state`,
     values
   }
 }

@@ -1,9 +1,20 @@
-import { type CancelResult, cancelled, type Settled, type Settlement, settleUnder } from "@effect-tasks/core/Broker"
+import {
+  type CancelResult,
+  cancelled,
+  type EditResult,
+  type Settled,
+  type Settlement,
+  settleUnder
+} from "@effect-tasks/core/Broker"
 import type { RunId } from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { type RunRow, toRun } from "../rows.js"
 import { logRow } from "./records.js"
 import { isUuid, settledRow, whole } from "./values.js"
+
+/** The name of a hold. The separator is a control character, which no name of a task contains. */
+const heldName = (task: string, limitKeys: string | null): string =>
+  limitKeys === null ? task : `${task}\u001f${limitKeys}`
 
 /** Settlements as the parameters of the statement: their rows in the order of the ids, lines and holds with their places. */
 export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyArray<unknown> => {
@@ -17,7 +28,7 @@ export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyAr
   const lines: Array<unknown> = []
   const holds: Array<unknown> = []
   let again = false
-  settlements.forEach(({ holdTaskUntil, logs, now, run }, place) => {
+  settlements.forEach(({ hold, logs, now, run }, place) => {
     const claim = `${run.id} ${run.fence}`
     // of two settlements of one claim the first counts
     if (claims.has(claim) || !isUuid(run.id)) {
@@ -28,8 +39,8 @@ export const settleParams = (settlements: ReadonlyArray<Settlement>): ReadonlyAr
     again ||= !final
     given.push({ ...settledRow(run), place, final, now: whole(now) })
     logs.forEach((line) => lines.push({ ...logRow(line), place }))
-    if (holdTaskUntil !== null) {
-      holds.push({ place, name: run.task, until: whole(holdTaskUntil) })
+    if (hold !== null) {
+      holds.push({ place, name: heldName(run.task, hold.limitKeys), until: whole(hold.until) })
     }
   })
   given.sort((a, b) => (a.id < b.id ? -1 : 1))
@@ -81,4 +92,24 @@ export const cancelAnswers = (
     }
     return result
   })
+}
+
+/** A row of the statement that edits: what became of the run, the state it waited in, and its record. */
+export type EditRow = readonly [
+  answer: "edited" | "running" | "ended",
+  previous: "queued" | "scheduled" | null,
+  ...RunRow
+]
+
+/** The answers, in the order of the ids. */
+export const editAnswers = (ids: ReadonlyArray<RunId>, rows: ReadonlyArray<EditRow>): ReadonlyArray<EditResult> => {
+  const results = new Map<string, EditResult>()
+  for (const [answer, previous, ...row] of rows) {
+    if (answer === "edited" && previous !== null) {
+      results.set(row[0], { _tag: "Edited", run: toRun(row), previous })
+    } else if (!results.has(row[0])) {
+      results.set(row[0], { _tag: answer === "running" ? "Running" : "Ended" })
+    }
+  }
+  return ids.map((id) => results.get(id) ?? { _tag: "Unknown" })
 }

@@ -7,9 +7,9 @@ import { type RunRow, toRun } from "../rows.js"
 import type { Database, Run } from "./database.js"
 import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
-import { countsQuery, runsQuery } from "./queries.js"
+import { countQuery, countsQuery, runsQuery } from "./queries.js"
 import { logRow, type Records } from "./records.js"
-import { isUuid, runRows } from "./values.js"
+import { isUuid, runRows, uuids } from "./values.js"
 
 interface Parts {
   readonly database: Database
@@ -61,7 +61,11 @@ const recording = ({ database, names, notifier }: Parts): Pick<Service, "record"
   }
 }
 
-const querying = ({ database, names, records }: Parts): Pick<Service, "get" | "runs" | "counts" | "logs"> => ({
+const querying = ({
+  database,
+  names,
+  records
+}: Parts): Pick<Service, "get" | "runs" | "count" | "counts" | "logs"> => ({
   get: (ids) =>
     ids.some(isUuid)
       ? Effect.map(
@@ -77,6 +81,15 @@ const querying = ({ database, names, records }: Parts): Pick<Service, "get" | "r
           rows.map((row) => toRun(row))
         )
   },
+  count: (filter) => {
+    const found = countQuery(names, filter)
+    return found === undefined
+      ? Effect.succeed(0)
+      : Effect.map(
+          database.call<readonly [runs: number]>("count", { name: "", text: found.text }, found.values),
+          ([row]) => row?.[0] ?? 0
+        )
+  },
   counts: (query) => {
     const { text, values } = countsQuery(names, query)
     return Effect.map(
@@ -86,6 +99,19 @@ const querying = ({ database, names, records }: Parts): Pick<Service, "get" | "r
   },
   logs: (id, options) => database.read("logs", (run) => records.logs(run, id, options))
 })
+
+const removing = ({ database, names }: Parts): Pick<Service, "remove"> => {
+  const statement = { name: `${names.prefix}remove`, text: `SELECT ${names.remove}($1)` }
+  return {
+    remove: (ids) =>
+      ids.some(isUuid)
+        ? Effect.map(
+            database.call<readonly [runs: number]>("remove", statement, [uuids(ids)]),
+            ([row]) => row?.[0] ?? 0
+          )
+        : Effect.succeed(0)
+  }
+}
 
 type QueueRow = readonly [queue: string, queued: number, scheduled: number, running: number, oldestDueAt: number | null]
 
@@ -169,6 +195,7 @@ ON CONFLICT (id) DO UPDATE SET started_at = excluded.started_at, seen_at = exclu
 export const make = (parts: Parts): Service => ({
   ...recording(parts),
   ...querying(parts),
+  ...removing(parts),
   ...queues(parts),
   ...consumers(parts)
 })

@@ -17,18 +17,23 @@ export const columnTypes = {
   started_at: "bigint",
   ended_at: "bigint",
   lease_until: "bigint",
+  expires_at: "bigint",
   key_hold: "bigint",
+  key_until: "bigint",
+  key_latest: "bigint",
   priority: "int",
   payload_version: "int",
   attempt: "int",
   crashes: "int",
   fence: "int",
+  snoozes: "int",
   logged: "int",
   state: "text",
   task: "text",
   queue: "text",
   consumer: "text",
   group_id: "text",
+  limit_keys: "text",
   key: "text",
   key_conflict: "text",
   traceparent: "text",
@@ -52,6 +57,7 @@ const required: ReadonlySet<Column> = new Set<Column>([
   "attempt",
   "crashes",
   "fence",
+  "snoozes",
   "logged",
   "state",
   "task",
@@ -62,7 +68,15 @@ const required: ReadonlySet<Column> = new Set<Column>([
 ])
 
 /** Texts by which rows are ordered or looked up compare as bytes, whatever the database's collation. */
-const bytewise: ReadonlySet<Column> = new Set<Column>(["state", "task", "queue", "consumer", "group_id", "key"])
+const bytewise: ReadonlySet<Column> = new Set<Column>([
+  "state",
+  "task",
+  "queue",
+  "consumer",
+  "group_id",
+  "limit_keys",
+  "key"
+])
 
 const definition = (column: Column): string =>
   `  ${column} ${columnTypes[column]}${bytewise.has(column) ? ' COLLATE "C"' : ""}${required.has(column) ? " NOT NULL" : ""}`
@@ -80,8 +94,8 @@ const hot = `fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vac
  * Unfinished runs only. Each index serves one question of a claim and holds only the rows that can answer it, so a claim reads
  * neither history nor runs that it may not take.
  *
- * A lane is what a claim takes its runs from: today one per queue and task. A limit per key or a fair share per group makes
- * the lane finer (its name longer), and these indexes stay as they are.
+ * A lane is what a claim takes its runs from: one per queue and task, and finer ones for the runs that have a group or keys of a
+ * limit (see `laneOfRun`). All lanes of a task in a queue are a range of their index.
  */
 const queue = (t: Names): string => `CREATE TABLE ${t.queue} (
   rank bigint NOT NULL,
@@ -92,7 +106,7 @@ ${runColumns},
   PRIMARY KEY (id)
 ) WITH (${hot});
 CREATE INDEX ${t.prefix}queue_next ON ${t.queue} (lane, rank, id) WHERE state = 'queued';
-CREATE INDEX ${t.prefix}queue_due ON ${t.queue} (lane, due_at) WHERE state = 'scheduled';
+CREATE INDEX ${t.prefix}queue_due ON ${t.queue} (task, queue, due_at) WHERE state = 'scheduled';
 CREATE INDEX ${t.prefix}queue_lease ON ${t.queue} (task, lease_until, consumer) WHERE state = 'running';
 CREATE INDEX ${t.prefix}queue_cancel ON ${t.queue} (id) WHERE cancel_reason IS NOT NULL;`
 
@@ -149,13 +163,26 @@ const key = (t: Names): string => `CREATE TABLE ${t.key} (
 ) WITH (fillfactor = 80);
 CREATE INDEX ${t.prefix}key_held ON ${t.key} (held_until) WHERE held_until IS NOT NULL;`
 
+/**
+ * What keeps runs from being claimed: `hold` until a moment, of a task or (behind a separator) of some of its limit keys;
+ * `pausedQueue`, `pausedTask`; and `disabledTask`, whose runs are claimed to be ended.
+ *
+ * What has passed a rate is kept under the name that core gives it. A row whose time is over says nothing any more.
+ */
 const others = (t: Names): string => `CREATE TABLE ${t.control} (
   held_until bigint,
-  kind text COLLATE "C" NOT NULL,
   name text COLLATE "C" NOT NULL,
-  value text,
-  PRIMARY KEY (kind, name)
+  kind text COLLATE "C" NOT NULL,
+  PRIMARY KEY (name, kind)
 );
+CREATE INDEX ${t.prefix}control_held ON ${t.control} (held_until) WHERE held_until IS NOT NULL;
+
+CREATE TABLE ${t.rate} (
+  until bigint NOT NULL,
+  used int NOT NULL,
+  name text COLLATE "C" NOT NULL PRIMARY KEY
+) WITH (${hot});
+CREATE INDEX ${t.prefix}rate_until ON ${t.rate} (until);
 
 CREATE TABLE ${t.consumer} (
   started_at bigint NOT NULL,

@@ -39,6 +39,7 @@ export const settledRow = (run: TaskRun.Encoded) => ({
   ended_at: run.endedAt === null ? null : whole(run.endedAt),
   attempt: run.attempt,
   crashes: run.crashes,
+  snoozes: run.snoozes,
   fence: run.fence,
   consumer: run.consumer,
   lease_until: run.leaseUntil === null ? null : whole(run.leaseUntil),
