@@ -27,7 +27,8 @@ const exchange = (broker: typeof Broker.Broker.Service, now: number, consumer = 
     claim: {
       consumer,
       queues: ["default"],
-      tasks: [{ name: "Note", maxConcurrency: null }],
+      queueLimits: [],
+      tasks: [{ name: "Note", maxConcurrency: null, limits: [], room: null }],
       limit: 1,
       now,
       leaseUntil: now + 30_000
@@ -85,7 +86,7 @@ describe("TaskTest.chaos", () => {
       const second = (yield* exchange(broker, 10_000, "b")).claimed!.runs[0]!
       assert.deepStrictEqual([second.run.id, second.previous, second.run.fence], [first.run.id, "running", 2])
       const settled = yield* Broker.settle(broker, [
-        { run: { ...first.run, state: "success", endedAt: 10_000 }, now: 10_000, logs: [], holdTaskUntil: null }
+        { run: { ...first.run, state: "success", endedAt: 10_000 }, now: 10_000, logs: [], hold: null }
       ])
       assert.deepStrictEqual(settled, [{ _tag: "Lost" }])
     }).pipe(Effect.provide(open({ duplicateDelivery: 1 })))

@@ -33,7 +33,7 @@ class Seen {
 const looking = (seen: Seen) =>
   Effect.gen(function* () {
     const manager = yield* TaskManager.TaskManager
-    yield* manager.runs({ task: Limited.name, state: ["running"], limit: 100 }).pipe(
+    return yield* manager.runs({ task: Limited.name, state: ["running"], limit: 100 }).pipe(
       Effect.map(({ items }) => seen.note(items)),
       Effect.zipRight(Effect.sleep("5 millis")),
       Effect.forever

@@ -98,11 +98,11 @@ export const callbacks: Family = (rule) => {
       const calls: Array<number> = []
       let interrupted = 0
       const consumer = yield* start
-      const unregister = yield* consumer.registerCallback(noting(calls), { every: "10 seconds" })
+      const first = yield* consumer.registerCallback(noting(calls), { every: "10 seconds" })
       const lasting = Effect.onInterrupt(Effect.never, () => Effect.sync(() => interrupted++))
-      const unregisterLasting = yield* consumer.registerCallback(lasting, { every: "10 seconds" })
+      const second = yield* consumer.registerCallback(lasting, { every: "10 seconds" })
       yield* advance("10 seconds")
-      yield* Effect.zipRight(unregister, unregisterLasting)
+      yield* Effect.zipRight(first.unregister, second.unregister)
       assert.strictEqual(interrupted, 1)
       yield* advance("1 minute")
       assert.deepStrictEqual(calls, [10_000])

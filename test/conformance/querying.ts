@@ -9,6 +9,7 @@ import {
   enqueueAndClaim,
   enqueueOne,
   ids,
+  keyed,
   lease,
   line,
   logOf,
@@ -220,7 +221,7 @@ export const querying: Family = (rule) => {
   rule("the record of an older claim frees no key that the newer one holds", () =>
     Effect.gen(function* () {
       const broker = yield* Broker.Broker
-      const idempotency = { key: "k", holdMillis: null, onConflict: "return" } as const
+      const { idempotency } = keyed("k", { holdMillis: null })
       const stale = yield* enqueueAndClaim({ idempotency })
       const { runs } = yield* claim({ consumer: "B", now: lease })
       yield* settle(ended(runs[0]!.run, "success", lease + 1))

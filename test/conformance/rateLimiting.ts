@@ -129,7 +129,7 @@ export const rateLimiting: Family = (rule) => {
             Effect.gen(function* () {
               begun.push(who)
               if (who === "a" && begun.filter((one) => one === "a").length === 1) {
-                yield* CurrentRun.rateLimited("1 minute")
+                return yield* CurrentRun.rateLimited("1 minute")
               }
             })
         },
@@ -153,7 +153,7 @@ export const rateLimiting: Family = (rule) => {
     Effect.gen(function* () {
       const Call = Task.make("Call", {
         payload,
-        limit: Limit.concurrency({ max: 1, key: ({ who }) => who.repeat(300) })
+        limit: Limit.concurrency({ max: 1, key: (payload: { readonly who: string }) => payload.who.repeat(300) })
       })
       const error = yield* Effect.flip(Call.queue({ who: "x" }))
       assert.deepInclude(error, { _tag: "InvalidOption", option: "the key of a limit of task Call" })

@@ -158,7 +158,8 @@ export const stuck: Family = (rule) => {
         )
       )
       delay = 9_000
-      const run = yield* Open.queue()
+      // in the consumer's own process, which hears of it at once
+      const run = yield* process.run(Open.queue())
       yield* quiet
       delay = 0
       yield* advance("8 seconds")

@@ -131,6 +131,14 @@ export interface Status extends status.Status {}
  */
 export interface CallbackOptions extends callbacks.CallbackOptions {}
 
+/**
+ * A callback that is registered; `unregister` ends it, and interrupts a call under way.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Callback extends callbacks.Callback {}
+
 export type {
   /**
    * @since 0.1.0
@@ -153,8 +161,8 @@ export type {
  *   already stays as it is, another task of the same name is a `DuplicateTask`. Unless the consumer was given `queues`, it
  *   serves those of the new tasks too
  * - `remove`: claims no more runs of a task, gives back those that have not begun, and returns when no other is in flight
- * - `registerCallback`: calls an effect every so often for as long as the consumer lives; gives the effect that ends it, and
- *   interrupts a call under way. A call that fails or dies is logged, and the next one comes all the same. Each has a Scope of
+ * - `registerCallback`: calls an effect every so often for as long as the consumer lives, or until it is unregistered,
+ *   which interrupts a call under way. A call that fails or dies is logged, and the next one comes all the same. Each has a Scope of
  *   its own
  * - `drain`: performs all that is due, and what becomes due meanwhile; then stops as `gracefullyStop` does. What is scheduled
  *   for later is left, and so are runs that a limit or a hold keeps back. The grace begins after it, so only the end of the
@@ -197,7 +205,7 @@ export class TaskConsumer extends Context.Tag("@effect-tasks/core/TaskConsumer")
     readonly registerCallback: <E, R>(
       callback: Effect.Effect<unknown, E, R>,
       options: CallbackOptions
-    ) => Effect.Effect<Effect.Effect<void>, InvalidOption, Exclude<R, Scope.Scope>>
+    ) => Effect.Effect<Callback, InvalidOption, Exclude<R, Scope.Scope>>
     readonly drain: Effect.Effect<DrainReport>
     readonly gracefullyStop: Effect.Effect<ShutdownReport>
   }

@@ -13,12 +13,17 @@ export interface CallbackOptions {
   readonly once?: boolean | undefined
 }
 
-/** Begins to call; gives what ends it. */
+/** Documented in `TaskConsumer`. */
+export interface Callback {
+  readonly unregister: Effect.Effect<void>
+}
+
+/** Begins to call. */
 export const register = <E, R>(
   state: State,
   callback: Effect.Effect<unknown, E, R>,
   options: CallbackOptions
-): Effect.Effect<Effect.Effect<void>, InvalidOption, Exclude<R, Scope.Scope>> =>
+): Effect.Effect<Callback, InvalidOption, Exclude<R, Scope.Scope>> =>
   Effect.gen(function* () {
     const every = yield* check("every", options.every, 1, Number.MAX_SAFE_INTEGER)
     const jitter = yield* check("jitter", options.jitter ?? 0, 0, every)
@@ -37,7 +42,7 @@ export const register = <E, R>(
       fiber.addObserver(() => state.callbacks.delete(fiber))
     }
     return fiber
-  }).pipe(Effect.map((fiber) => Effect.asVoid(Fiber.interrupt(fiber))))
+  }).pipe(Effect.map((fiber) => ({ unregister: Effect.asVoid(Fiber.interrupt(fiber)) })))
 
 const failed = (state: State, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (at) => {
