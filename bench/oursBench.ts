@@ -10,7 +10,11 @@ const scales: { readonly [J in Job]?: claims.Scale } = {
   "claim-1m": { backlog: 1_000_000, history: 0 },
   "claim-history-0": { backlog: 1_000, history: 0 },
   "claim-history-100k": { backlog: 1_000, history: 100_000 },
-  "claim-history-1m": { backlog: 1_000, history: 1_000_000 }
+  "claim-history-1m": { backlog: 1_000, history: 1_000_000 },
+  "claim-beside-none": { backlog: 1_000, history: 0 },
+  "claim-beside-task": { backlog: 1_000, history: 0, beside: { runs: 1_000_000, shutBy: "task" } },
+  "claim-beside-key": { backlog: 1_000, history: 0, beside: { runs: 1_000_000, shutBy: "key" } },
+  "claim-beside-queue": { backlog: 1_000, history: 0, beside: { runs: 1_000_000, shutBy: "queue" } }
 }
 
 /** Ours can do more than its peers are asked for: the broker's claims are measured by themselves. */

@@ -61,7 +61,8 @@ const growth = {
   quick: [["claim-history-0", "claim-history-100k"]],
   full: [
     ["claim-1k", "claim-100k", "claim-1m"],
-    ["claim-history-0", "claim-history-1m"]
+    ["claim-history-0", "claim-history-1m"],
+    ["claim-beside-none", "claim-beside-task", "claim-beside-key", "claim-beside-queue"]
   ]
 } satisfies Record<string, ReadonlyArray<ReadonlyArray<Job>>>
 

@@ -18,7 +18,11 @@ const jobs = [
   "claim-1m",
   "claim-history-0",
   "claim-history-100k",
-  "claim-history-1m"
+  "claim-history-1m",
+  "claim-beside-none",
+  "claim-beside-task",
+  "claim-beside-key",
+  "claim-beside-queue"
 ] as const
 
 export type Job = (typeof jobs)[number]

@@ -43,9 +43,14 @@ type Row = readonly [backend: string, measure: string, subject: string, median: 
 
 const header: Row = ["backend", "measure", "subject", "median", "unit", "ours ÷ it"]
 
+const smallest: ReadonlyArray<readonly [prefix: string, measure: string]> = [
+  ["claim-history-", "claim-history-0"],
+  ["claim-beside-", "claim-beside-none"]
+]
+
 /** A claim is measured of ours only; there the ratio is to the smallest scale of the same kind. */
 const ratioOf = (results: ReadonlyArray<Result>, { backend, measure, median, subject }: Result): string => {
-  const kind = measure.startsWith("claim-history-") ? "claim-history-0" : "claim-1k"
+  const kind = smallest.find(([prefix]) => measure.startsWith(prefix))?.[1] ?? "claim-1k"
   const sought = measure.startsWith("claim-") ? kind : measure
   const found = results.find((other) => other.backend === backend && other.measure === sought && other.subject === ours)
   if (found === undefined || (subject === ours && sought === measure)) {

@@ -7,7 +7,7 @@ import { SqliteClient } from "@effect/sql-sqlite-node"
 import { assert, describe, it } from "@effect/vitest"
 import { Broker, Task, TaskConsumer, TaskGroup, TaskManager } from "@effect-tasks/core"
 import { SqliteBackend } from "@effect-tasks/sql"
-import { Chunk, Context, Duration, Effect, Layer, Schema, Stream } from "effect"
+import { Chunk, Context, Duration, Effect, Either, Layer, Schema, Stream } from "effect"
 
 const Note = Task.make("Note", { payload: { n: Schema.Int }, success: Schema.Int })
 const NoteLive = Note.toLayer(({ n }) => Effect.succeed(n))
@@ -66,11 +66,39 @@ describe("SqliteBackend", () => {
         yield* opened({ filename })
         yield* Effect.flatMap(
           SqliteClient.SqliteClient,
-          (sql) => sql`INSERT INTO task_migrations (migration_id, name) VALUES (1000, 'later')`
+          (sql) => sql`INSERT INTO task_migrations (version, name) VALUES (1000, 'later')`
         ).pipe(Effect.provide(SqliteClient.layer({ filename })))
         const error = yield* Effect.flip(opened({ filename }))
         assert.strictEqual(error._tag, "SchemaVersionError")
         assert.include(error.message, "upgrade the program")
+      })
+    )
+
+    it.scoped("tables can be made beforehand, and a program be told not to make them", () =>
+      Effect.gen(function* () {
+        const filename = yield* temporaryFile
+        const error = yield* Effect.flip(opened({ filename, migrate: false }))
+        assert.strictEqual(error._tag, "SchemaVersionError")
+        const before = yield* SqliteBackend.status({ filename })
+        assert.deepStrictEqual([before.found, before.known, before.pending.length], [0, 1, 1])
+        assert.deepStrictEqual(yield* SqliteBackend.migrate({ filename }), before)
+        assert.deepStrictEqual(yield* SqliteBackend.migrate({ filename }), { found: 1, known: 1, pending: [] })
+        assert.deepStrictEqual(yield* SqliteBackend.status({ filename }), { found: 1, known: 1, pending: [] })
+        yield* opened({ filename, migrate: false })
+      })
+    )
+
+    it.scoped("the printed migrations are what is applied", () =>
+      Effect.gen(function* () {
+        const filename = yield* temporaryFile
+        yield* SqliteBackend.migrate({ filename, prefix: "my_" })
+        const made = yield* Effect.flatMap(
+          SqliteClient.SqliteClient,
+          (sql) => sql<{ readonly sql: string }>`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL`
+        ).pipe(Effect.provide(SqliteClient.layer({ filename })))
+        const [migration] = Either.getOrThrow(SqliteBackend.migrations({ prefix: "my_" }))
+        assert.isAbove(made.length, 10)
+        made.forEach(({ sql }) => assert.include(migration!.sql, `${sql};`))
       })
     )
 

@@ -119,7 +119,7 @@ describe("SqliteBackend, under limits", () => {
       yield* Effect.forEach(Array(24), (_, n) => claimant(n), { concurrency: "unbounded" })
 
       assert.strictEqual(done, total)
-      assert.strictEqual(counter.most.get("narrow"), 4)
+      assert.isAtMost(counter.most.get("narrow")!, 4)
       assert.isAtMost(counter.most.get("T")!, 9)
       for (const [name, most] of counter.most) {
         assert.isAtMost(most, name.startsWith("T [") ? 2 : total, name)

@@ -23,6 +23,7 @@ const opened = (retention?: Retention.Retention) =>
       client,
       transactions: Transactions.make(client.withTransaction),
       prefix: "task_",
+      migrate: true,
       watchInterval: Duration.seconds(1),
       rules: rules(retention),
       pruneInterval: Duration.millis(5)

@@ -5,10 +5,14 @@
 import { type Backend, Broker, Store, TaskRun } from "@effect-tasks/core"
 import { Context, Effect, Exit, type Layer, Layer as Layers, Scope } from "effect"
 
-/** How many runs wait, and how many have ended. */
+/**
+ * How many runs wait, and how many have ended. `beside` are runs of another task that the consumer serves too, and that wait
+ * longest: but their task is at its limit, or the one key that they all have, or their queue is paused.
+ */
 export interface Scale {
   readonly backlog: number
   readonly history: number
+  readonly beside?: { readonly runs: number; readonly shutBy: "task" | "key" | "queue" } | undefined
 }
 
 /** A backend of that scale, ready for rounds. */
@@ -23,6 +27,8 @@ const perClaim = 10
 const perCall = 1_000
 
 const task = "Noop"
+const shutTask = "Shut"
+const shutQueue = "shut"
 const payload = JSON.stringify({ text: "x".repeat(90) })
 
 const encoded = (n: number, state: "queued" | "success"): TaskRun.Encoded => ({
@@ -60,8 +66,59 @@ const encoded = (n: number, state: "queued" | "success"): TaskRun.Encoded => ({
 
 interface Opened {
   readonly broker: typeof Broker.Broker.Service
+  readonly request: Request
   readonly store: typeof Store.Store.Service
 }
+
+type Request = Pick<Broker.ClaimRequest, "queues" | "queueLimits" | "tasks">
+
+const served = (fields: Partial<Broker.ServedTask>): Broker.ServedTask => ({
+  name: task,
+  maxConcurrency: null,
+  limits: [],
+  room: null,
+  ...fields
+})
+
+/** What the consumer serves. */
+const requestOf = ({ beside }: Scale): Request => {
+  const common = { queues: ["default"], queueLimits: [] }
+  switch (beside?.shutBy) {
+    case undefined:
+      return { ...common, tasks: [served({})] }
+    case "task":
+      return { ...common, tasks: [served({}), served({ name: shutTask, maxConcurrency: 1 })] }
+    case "key": {
+      const limit = { _tag: "Concurrency", max: 1, key: 0 } as const
+      return { ...common, tasks: [served({}), served({ name: shutTask, limits: [limit] })] }
+    }
+    case "queue":
+      return { ...common, queues: ["default", shutQueue], tasks: [served({}), served({ name: shutTask })] }
+  }
+}
+
+/** Enqueues the runs that may not be claimed, and brings their limit about. */
+const shut = (
+  broker: typeof Broker.Broker.Service,
+  from: number,
+  { runs, shutBy }: NonNullable<Scale["beside"]>,
+  request: Request
+): Effect.Effect<void, unknown> =>
+  Effect.gen(function* () {
+    const fields = {
+      task: shutTask,
+      queue: shutBy === "queue" ? shutQueue : "default",
+      limitKeys: shutBy === "key" ? JSON.stringify(["hot"]) : null
+    }
+    yield* inPortions(from, from + runs, (numbers) =>
+      broker.enqueue(numbers.map((n) => ({ ...encoded(n, "queued"), ...fields })))
+    )
+    if (shutBy === "queue") {
+      return yield* broker.control({ add: [{ of: "queue", name: shutQueue, state: "paused" }], remove: [] })
+    }
+    const now = yield* broker.now
+    yield* Broker.claim(broker, { ...request, consumer: "other", limit: 1, now, leaseUntil: now + 3_600_000 })
+  })
 
 /** Calls with the numbers from `from` to before `to`, a thousand at a time. */
 const inPortions = <E>(
@@ -80,30 +137,34 @@ const inPortions = <E>(
 /** A backend with so many ended runs, and the backlog. */
 const prepare = (
   layer: Layer.Layer<Backend.Backend, unknown>,
-  { backlog, history }: Scale
+  scale: Scale
 ): Effect.Effect<Opened, unknown, Scope.Scope> =>
   Effect.gen(function* () {
+    const { backlog, beside, history } = scale
+    const request = requestOf(scale)
     const context = yield* Layers.build(layer)
     const broker = Context.get(context, Broker.Broker)
     const store = Context.get(context, Store.Store)
     yield* inPortions(0, history, (numbers) =>
       store.record(numbers.map((n) => ({ run: encoded(n, "success"), logs: [] })))
     )
-    yield* inPortions(history, history + backlog, (numbers) => broker.enqueue(numbers.map((n) => encoded(n, "queued"))))
-    return { broker, store }
+    if (beside !== undefined) {
+      yield* shut(broker, history, beside, request)
+    }
+    const from = history + (beside?.runs ?? 0)
+    yield* inPortions(from, from + backlog, (numbers) => broker.enqueue(numbers.map((n) => encoded(n, "queued"))))
+    return { broker, store, request }
   })
 
 /** Microseconds per claim; what is claimed is given back outside the measured time. */
-const round = ({ broker }: Opened): Effect.Effect<number, unknown> =>
+const round = ({ broker, request: common }: Opened): Effect.Effect<number, unknown> =>
   Effect.gen(function* () {
     let elapsed = 0
     for (let i = 0; i < claimsPerRound; i++) {
       const now = yield* broker.now
       const request = {
+        ...common,
         consumer: "bench",
-        queues: ["default"],
-        queueLimits: [],
-        tasks: [{ name: task, maxConcurrency: null, limits: [], room: null }],
         limit: perClaim,
         now,
         leaseUntil: now + 30_000

@@ -9,12 +9,14 @@ import {
   TaskManager,
   type TaskRun
 } from "@effect-tasks/core"
-import { Clock, Deferred, Effect } from "effect"
+import { Clock, Deferred, Duration, Effect } from "effect"
 import { servedTask } from "./encoded.js"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventsBecome, eventuallySync, Oops, recordEvents, statesOf } from "./observing.js"
 
 const Work = Task.make("Work")
+const Long = Task.make("Long")
+const Snoozing = Task.make("Snoozing")
 const short: TaskConsumer.Options = { lease: "3 seconds" }
 
 /** Claims the next run of a task for a consumer that dies at once. */
@@ -302,6 +304,69 @@ export const delivery: Family = (rule) => {
       yield* eventuallySync(() => assert.deepStrictEqual(statesOf(events, run.id), ["running", "success"]))
       yield* quiet
       assert.deepStrictEqual([statesOf(events, run.id), performed], [["running", "success"], 1])
+    })
+  )
+
+  rule("a retry whose answer was lost tells of no end that somebody else has made meanwhile", () =>
+    Effect.gen(function* () {
+      let answers = true
+      const outage = new TaskError.BackendError({ backend: "test", operation: "exchange", transient: true })
+      const process = yield* openProcessWith({
+        broker: (broker) => ({
+          ...broker,
+          exchange: (exchange) =>
+            Effect.flatMap(broker.exchange(exchange), (answer) => (answers ? Effect.succeed(answer) : outage))
+        })
+      })
+      const events = yield* process.run(recordEvents)
+      const handlers = {
+        Snoozing: () => Effect.sync(() => (answers = false)).pipe(Effect.zipRight(CurrentRun.snooze("1 hour")))
+      }
+      yield* process.run(serve(TaskGroup.make(Snoozing), handlers, short))
+      const run = yield* Snoozing.queue()
+      yield* becomes(run, "scheduled")
+      yield* advance("100 millis")
+      assert.strictEqual(yield* run.cancel(), "cancelled")
+      answers = true
+      yield* advance("1 minute")
+      assert.deepStrictEqual(statesOf(events, run.id), ["running"])
+    })
+  )
+
+  rule("a claim whose answer was lost is performed after its lease, though the broker was slow at its end", () =>
+    Effect.gen(function* () {
+      let loses = false
+      const outage = new TaskError.BackendError({ backend: "test", operation: "exchange", transient: true })
+      const process = yield* openProcessWith({
+        broker: (broker) => ({
+          ...broker,
+          pollInterval: Duration.infinity,
+          exchange: (exchange) =>
+            Effect.gen(function* () {
+              const answer = yield* broker.exchange(exchange)
+              if (exchange.settlements.length > 0) {
+                yield* Effect.sleep("5 seconds")
+              }
+              const isLost = loses && answer.claimed !== null && answer.claimed.runs.length > 0
+              loses &&= !isLost
+              return isLost ? yield* outage : answer
+            })
+        })
+      })
+      const performed: Array<string> = []
+      const handlers = {
+        Long: () => Effect.sleep("1500 millis"),
+        Work: () => Effect.sync(() => void performed.push("Work"))
+      }
+      yield* process.run(serve(TaskGroup.make(Work, Long), handlers, { ...short, maxConcurrentTasks: 2 }))
+      const long = yield* Long.queue()
+      yield* becomes(long, "running")
+      loses = true
+      const lost = yield* Work.queue()
+      yield* becomes(lost, "running")
+      yield* advance("1 minute")
+      yield* becomes(lost, "success")
+      assert.deepStrictEqual(performed, ["Work"])
     })
   )
 

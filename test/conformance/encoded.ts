@@ -137,8 +137,8 @@ export const settle = (...runs: ReadonlyArray<TaskRun.Encoded>) =>
   settleAll(runs.map((run) => ({ run, logs: [], now: nowOf(run), hold: null })))
 
 /** Settles a claim that holds the whole task back until a moment. */
-export const settleAndHold = (run: TaskRun.Encoded, holdTaskUntil: number) =>
-  settleAll([{ run, logs: [], now: nowOf(run), hold: { until: holdTaskUntil, limitKeys: null } }])
+export const settleAndHold = (run: TaskRun.Encoded, hold: number) =>
+  settleAll([{ run, logs: [], now: nowOf(run), hold: { until: hold, limitKeys: null } }])
 
 /** The record of a run that must be there. */
 export const stored = (id: TaskRun.RunId) =>

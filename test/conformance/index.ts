@@ -5,12 +5,14 @@
 
 import { describe } from "@effect/vitest"
 import { batches } from "./batches.js"
+import { callbacks } from "./callbacks.js"
 import { cancellation } from "./cancellation.js"
 import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
 import { consumer } from "./consumer.js"
 import { controls } from "./controls.js"
 import { delivery } from "./delivery.js"
+import { draining } from "./draining.js"
 import { editing } from "./editing.js"
 import { enqueueing } from "./enqueueing.js"
 import { events } from "./events.js"
@@ -25,6 +27,7 @@ import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
+import { membership } from "./membership.js"
 import { metrics } from "./metrics.js"
 import { operating } from "./operating.js"
 import { order } from "./order.js"
@@ -37,6 +40,8 @@ import { retrying } from "./retrying.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
 import { streams } from "./streams.js"
+import { stuck } from "./stuck.js"
+import { supervision } from "./supervision.js"
 import { tracing } from "./tracing.js"
 import { versions } from "./versions.js"
 import { waiting } from "./waiting.js"
@@ -73,6 +78,11 @@ const families: Record<string, Family> = {
   logs,
   managing,
   consumer,
+  supervision,
+  stuck,
+  membership,
+  callbacks,
+  draining,
   shutdown,
   tracing,
   streams,

@@ -1,4 +1,4 @@
-import { Backend, Task, TaskConsumer, TaskGroup, TaskManager } from "@effect-tasks/core"
+import { Backend, Task, TaskConsumer, type TaskError, TaskGroup, TaskManager } from "@effect-tasks/core"
 import { Effect, Layer, Schema } from "effect"
 import { describe, expect, test } from "tstyche"
 
@@ -53,5 +53,15 @@ describe("the handlers of a consumer", () => {
   test("the handlers of a group are given by name, all of them", () => {
     expect(Mail.toLayer).type.toBeCallableWith({ SendEmail: () => Effect.void, Digest: () => Effect.void })
     expect(Mail.toLayer).type.not.toBeCallableWith({ SendEmail: () => Effect.void })
+  })
+
+  test("what is added to a consumer needs its handlers too: a missing one names its task", () => {
+    const added = Effect.flatMap(TaskConsumer.TaskConsumer, (consumer) => consumer.add(Mail))
+    expect<Effect.Effect.Context<typeof added>>().type.toBe<
+      TaskConsumer.TaskConsumer | Task.Handler<"SendEmail"> | Task.Handler<"Digest">
+    >()
+    const partly = Effect.provide(added, SendEmailLive)
+    expect<Effect.Effect.Context<typeof partly>>().type.toBe<TaskConsumer.TaskConsumer | Task.Handler<"Digest">>()
+    expect<Effect.Effect.Error<typeof added>>().type.toBe<TaskError.DuplicateTask>()
   })
 })

@@ -12,10 +12,14 @@ import { Clock, Context, Duration, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import { TaskEvents } from "./internal/bus.js"
+import type * as callbacks from "./internal/callbacks.js"
 import * as consumer from "./internal/consumer.js"
-import type { StoppedRun } from "./internal/consumerState.js"
 import type { HandlerEntry } from "./internal/definition.js"
+import type * as loops from "./internal/loops.js"
 import * as metrics from "./internal/metrics.js"
+import type * as status from "./internal/status.js"
+import type * as stopping from "./internal/stopping.js"
+import type * as stuck from "./internal/stuck.js"
 import * as uuid7 from "./internal/uuid7.js"
 import { Store } from "./Store.js"
 import type * as Task from "./Task.js"
@@ -35,8 +39,8 @@ import * as TaskGroup from "./TaskGroup.js"
  * - `lease`: how long a claim holds without a sign of life. It is extended every third of it. After a crash another
  *   consumer takes the run over once it has ended. Default: 30 seconds
  * - `grace`: how long running attempts may go on when the consumer stops. Default: 30 seconds
- * - `cleanup`: how long an interrupted attempt's finalizers may take before it is reported as overrun and left behind.
- *   Default: 5 seconds
+ * - `cleanup`: how long an interrupted attempt's finalizers may take before it is reported as stuck and its place is filled
+ *   again; at a shutdown, before it is reported as overrun and left behind. Default: 5 seconds
  * - `tracing`: whether the span of an attempt is a child of the span that queued the run, in one trace (`parent`), or
  *   begins a trace of its own with a link to it (`link`), which suits runs that are queued by thousands. Default: `parent`
  *
@@ -57,17 +61,75 @@ export interface Options {
 
 /**
  * What a shutdown did: how many attempts finished within the grace, which runs were given back to the queue, which ended
- * as `interrupted`, and which ignored their interruption and were left behind (their leases will end).
+ * as `interrupted`, and which ignored their interruption and were left behind: their leases are no longer extended, so others
+ * take them over, and what they still come to is not written.
  *
  * @since 0.1.0
  * @category models
  */
-export interface ShutdownReport {
-  readonly finished: number
-  readonly givenBack: ReadonlyArray<StoppedRun>
-  readonly interrupted: ReadonlyArray<StoppedRun>
-  readonly overran: ReadonlyArray<StoppedRun>
-}
+export interface ShutdownReport extends stopping.ShutdownReport {}
+
+/**
+ * What a drain did: all that its shutdown tells of, and `ended`, how many runs have ended in each state since it began.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DrainReport extends stopping.DrainReport {}
+
+/**
+ * One of a consumer's loops, as `status` tells of it.
+ *
+ * - `name`: `exchange` (claims runs and hands in their ends; `exchange ahead` is its second, where the broker is another
+ *   process), `leases`, `reports` (stores log lines and progress), `signals`, `presence` (the consumer's record),
+ *   `interruptions` (looks for handlers that ignore theirs) and `callbacks`
+ * - `state`: `working`; `backingOff` before it tries again what has failed; `ended` with the consumer
+ * - `failures`: how many there have been in a row; 0 when it has worked last
+ * - `lastError`: the message of the latest failure, and when it was (epoch milliseconds); it stays after a recovery
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LoopStatus extends loops.LoopStatus {}
+
+/**
+ * A run whose handler ignores its interruption. Its place is open to other runs, its claim is kept until it does end.
+ *
+ * - `reason`: why it was interrupted
+ * - `since`: when it was interrupted (epoch milliseconds)
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StuckRun extends stuck.StuckRun {}
+
+/**
+ * What a consumer tells of itself.
+ *
+ * - `phase`: `running`, `draining`, `stopping` or `stopped`
+ * - `alive`, `ready`: as below
+ * - `loops`: each of its loops
+ * - `running`, `runningByTask`: how many runs have begun and are not settled yet, in all and by the name of the task
+ * - `waiting`: how many runs it has claimed ahead
+ * - `stuck`: the runs whose handlers ignore their interruption
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Status extends status.Status {}
+
+/**
+ * How a callback is called.
+ *
+ * - `every`: how long after its registration it is called first, and from the beginning of one call to that of the next. Calls
+ *   do not overlap: one that takes longer puts the next off until it has ended
+ * - `jitter`: each of these times is made longer or shorter by up to so much, drawn anew. Default: none
+ * - `once`: it is called a single time. Default: false
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CallbackOptions extends callbacks.CallbackOptions {}
 
 export type {
   /**
@@ -81,11 +143,40 @@ export type {
  * A consumer at work.
  *
  * - `id`: its name and a random part; stands in the attempts that it makes
- * - `alive`: its loops have not ended
- * - `ready`: alive, not stopping, and the backend answered when it last asked
+ * - `status`: what it does now, with the state of each of its loops
+ * - `alive`: it serves a task, and its loops have not ended. A loop that fails or dies is begun again, so only the consumer's
+ *   end ends them
+ * - `ready`: alive, neither draining nor stopping, and the backend answered when it last asked: within the last three poll
+ *   intervals, and without letting it wait for a third of the lease
  * - `running`, `runningOf`: how many runs it performs now, in all and of one task
+ * - `add`: serves the tasks of a group too, as soon as their handlers are there. All or none are added; a task that it serves
+ *   already stays as it is, another task of the same name is a `DuplicateTask`. Unless the consumer was given `queues`, it
+ *   serves those of the new tasks too
+ * - `remove`: claims no more runs of a task, gives back those that have not begun, and returns when no other is in flight
+ * - `registerCallback`: calls an effect every so often for as long as the consumer lives; gives the effect that ends it, and
+ *   interrupts a call under way. A call that fails or dies is logged, and the next one comes all the same. Each has a Scope of
+ *   its own
+ * - `drain`: performs all that is due, and what becomes due meanwhile; then stops as `gracefullyStop` does. What is scheduled
+ *   for later is left, and so are runs that a limit or a hold keeps back. The grace begins after it, so only the end of the
+ *   Scope, or `gracefullyStop`, cuts it. Draining twice gives the same report
  * - `gracefullyStop`: shuts it down as the closing of its Scope does, and tells what became of the runs. Stopping twice
  *   gives the same report
+ *
+ * @example
+ * ```ts
+ * import { TaskConsumer } from "@effect-tasks/core"
+ * import { Effect } from "effect"
+ *
+ * const batch = Effect.gen(function* () {
+ *   const consumer = yield* TaskConsumer.TaskConsumer
+ *   yield* consumer.registerCallback(
+ *     Effect.flatMap(consumer.status, ({ running, waiting }) => Effect.log({ running, waiting })),
+ *     { every: "1 minute", jitter: "5 seconds" }
+ *   )
+ *   const { ended } = yield* consumer.drain
+ *   return ended.failure ?? 0
+ * })
+ * ```
  *
  * @since 0.1.0
  * @category services
@@ -94,10 +185,20 @@ export class TaskConsumer extends Context.Tag("@effect-tasks/core/TaskConsumer")
   TaskConsumer,
   {
     readonly id: string
+    readonly status: Effect.Effect<Status>
     readonly alive: Effect.Effect<boolean>
     readonly ready: Effect.Effect<boolean>
     readonly running: Effect.Effect<number>
     readonly runningOf: (task: Task.Any) => Effect.Effect<number>
+    readonly add: <Tasks extends Task.Any>(
+      group: TaskGroup.TaskGroup<Tasks>
+    ) => Effect.Effect<void, DuplicateTask, TaskGroup.Handler<Tasks>>
+    readonly remove: (task: Task.Any) => Effect.Effect<void>
+    readonly registerCallback: <E, R>(
+      callback: Effect.Effect<unknown, E, R>,
+      options: CallbackOptions
+    ) => Effect.Effect<Effect.Effect<void>, InvalidOption, Exclude<R, Scope.Scope>>
+    readonly drain: Effect.Effect<DrainReport>
     readonly gracefullyStop: Effect.Effect<ShutdownReport>
   }
 >() {}
@@ -117,16 +218,11 @@ export const make = <Tasks extends Task.Any>(
   TaskGroup.Handler<Tasks> | TaskEvents | Backend | Scope.Scope
 > =>
   Effect.gen(function* () {
-    const tasks = yield* TaskGroup.byName(group)
-    const context = yield* Effect.context<TaskGroup.Handler<Tasks>>()
-    const entries = new Map<string, HandlerEntry>()
-    for (const task of tasks.values()) {
-      entries.set(task.name, context.unsafeMap.get(task.key))
-    }
+    const entries = yield* entriesOf(group)
     const ids = yield* uuid7.make
     const [id] = ids.at(yield* Clock.currentTimeMillis, 1)
     const positive = (option: string, value: Duration.DurationInput) => checkDuration(option, Duration.decode(value))
-    return yield* consumer.make({
+    const made = yield* consumer.make({
       id: `${options.name ?? "consumer"}-${id}`,
       broker: yield* Broker,
       store: yield* Store,
@@ -134,7 +230,7 @@ export const make = <Tasks extends Task.Any>(
       meter: yield* metrics.make,
       tracing: options.tracing ?? "parent",
       entries,
-      queues: options.queues ?? Array.from(new Set(group.tasks.map((task) => task.queueName))),
+      queues: options.queues ?? null,
       queueLimits: yield* Effect.forEach(Object.entries(options.queueLimits ?? {}), ([queue, max]) =>
         Effect.map(checkCount(`queueLimits.${queue}`, max, 1), (maxConcurrency) => ({ queue, maxConcurrency }))
       ),
@@ -144,7 +240,19 @@ export const make = <Tasks extends Task.Any>(
       grace: Duration.decode(options.grace ?? "30 seconds"),
       cleanup: Duration.decode(options.cleanup ?? "5 seconds")
     })
+    return { ...made, add: (group) => Effect.flatMap(entriesOf(group), made.add) }
   })
+
+/** The handlers of a group, by the names of its tasks. */
+const entriesOf = <Tasks extends Task.Any>(
+  group: TaskGroup.TaskGroup<Tasks>
+): Effect.Effect<ReadonlyMap<string, HandlerEntry>, DuplicateTask, TaskGroup.Handler<Tasks>> =>
+  Effect.flatMap(TaskGroup.byName(group), (tasks) =>
+    Effect.contextWith(
+      (context: Context.Context<TaskGroup.Handler<Tasks>>) =>
+        new Map(Array.from(tasks.values(), (task) => [task.name, context.unsafeMap.get(task.key)]))
+    )
+  )
 
 const checkCount = (option: string, value: number, least: number): Effect.Effect<number, InvalidOption> =>
   Number.isSafeInteger(value) && value >= least

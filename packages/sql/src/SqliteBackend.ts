@@ -21,24 +21,35 @@ import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import type { Backend } from "@effect-tasks/core/Backend"
 import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
 import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
-import { Config, type ConfigError, Context, Duration, Effect, Layer } from "effect"
+import { Config, type ConfigError, Context, Duration, Effect, Either, Layer } from "effect"
 import { rules } from "./internal/retention.js"
 import * as Services from "./internal/services.js"
 import * as backend from "./internal/sqlite/backend.js"
+import * as Database from "./internal/sqlite/database.js"
 import { fromSqlError } from "./internal/sqlite/errors.js"
+import * as Migrate from "./internal/sqlite/migrate.js"
 import { open } from "./internal/sqlite/open.js"
+import { type Tables, tables } from "./internal/sqlite/schema.js"
 import * as Transactions from "./internal/transactions.js"
 import type { Retention } from "./Retention.js"
 
 /**
- * Where the tables are, and how they are used.
+ * Where the tables are.
  *
- * - `filename`: the database file, made when it is not there, or `":memory:"`
- * - `prefix`: what the names of the tables begin with (default `task_`)
- * - `synchronous`: `"normal"` (default) survives every crash of the process; a power loss may take the last commits, but
- *   never leaves a damaged file. `"full"` waits for the disk at each commit, and survives a power loss too
- * - `busyTimeout`: how long SQLite itself waits for another process's lock (default 50 ms). It blocks the event loop; the
- *   backend tries again by itself after that, and so does the beginning of `sql.withTransaction`
+ * - `prefix`: what their names begin with (default `task_`)
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Place {
+  readonly prefix?: string | undefined
+}
+
+/**
+ * How the tables are used.
+ *
+ * - `migrate`: whether to bring the tables up to date at the start (default true). Without, tables that are behind are a
+ *   `SchemaVersionError`
  * - `watchInterval`: how often to look for commits of other processes (default 25 ms; a quarter as often while
  *   there are none)
  * - `retention`: how long ended runs are kept (default: successes 7 days, other ends 30)
@@ -46,14 +57,37 @@ import type { Retention } from "./Retention.js"
  * @since 0.1.0
  * @category models
  */
-export interface Options {
-  readonly filename: string
-  readonly prefix?: string | undefined
-  readonly synchronous?: "normal" | "full" | undefined
-  readonly busyTimeout?: Duration.DurationInput | undefined
+export interface UseOptions extends Place {
+  readonly migrate?: boolean | undefined
   readonly watchInterval?: Duration.DurationInput | undefined
   readonly retention?: Retention | undefined
 }
+
+/**
+ * Where the database is, and how it is opened.
+ *
+ * - `filename`: the database file, made when it is not there, or `":memory:"`
+ * - `synchronous`: `"normal"` (default) survives every crash of the process; a power loss may take the last commits, but
+ *   never leaves a damaged file. `"full"` waits for the disk at each commit, and survives a power loss too
+ * - `busyTimeout`: how long SQLite itself waits for another process's lock (default 50 ms). It blocks the event loop; the
+ *   backend tries again by itself after that, and so does the beginning of `sql.withTransaction`
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectOptions {
+  readonly filename: string
+  readonly synchronous?: "normal" | "full" | undefined
+  readonly busyTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * Where database and tables are, and how they are used.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options extends ConnectOptions, UseOptions {}
 
 /**
  * What `layer` provides: the backend, its transactions, and the client of its database.
@@ -64,13 +98,22 @@ export interface Options {
 export type Provided = Backend | TaskTransaction | SqlClient.SqlClient | SqliteClient.SqliteClient
 
 /**
- * Why the backend may not start: the file cannot be opened or the tables not be made, they are those of a later version of
- * this program, or an option is out of its range.
+ * Why the backend may not start: the file cannot be opened or the tables not be made, they are of another version than this
+ * program needs, or an option is out of its range.
  *
  * @since 0.1.0
  * @category models
  */
 export type StartError = BackendError | SchemaVersionError | InvalidOption
+
+/**
+ * The state of the tables: the version that was found (0: there are none), the one that this program knows, and what is
+ * pending.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = Migrate.Status
 
 const defaults = {
   prefix: "task_",
@@ -82,12 +125,13 @@ const defaults = {
 const services = Effect.fnUntraced(function* (
   client: SqliteClient.SqliteClient,
   transactions: Transactions.Transactions,
-  options: Pick<Options, "prefix" | "watchInterval" | "retention">
+  options: UseOptions
 ) {
   const { broker, store } = yield* backend.make({
     client,
     transactions,
     prefix: options.prefix ?? defaults.prefix,
+    migrate: options.migrate ?? true,
     watchInterval: Duration.decode(options.watchInterval ?? defaults.watchInterval),
     rules: rules(options.retention),
     pruneInterval: defaults.pruneInterval
@@ -95,12 +139,15 @@ const services = Effect.fnUntraced(function* (
   return Services.make({ broker, store, transactions, toBackendError: fromSqlError("transaction") })
 })
 
-const openServices = Effect.fnUntraced(function* (options: Options) {
-  const { client, transactions } = yield* open({
-    filename: options.filename,
-    synchronous: options.synchronous ?? "normal",
-    busyTimeout: Duration.decode(options.busyTimeout ?? defaults.busyTimeout)
+const openClient = ({ busyTimeout, filename, synchronous }: ConnectOptions) =>
+  open({
+    filename,
+    synchronous: synchronous ?? "normal",
+    busyTimeout: Duration.decode(busyTimeout ?? defaults.busyTimeout)
   })
+
+const openServices = Effect.fnUntraced(function* (options: Options) {
+  const { client, transactions } = yield* openClient(options)
   return Context.add(yield* services(client, transactions, options), SqliteClient.SqliteClient, client).pipe(
     Context.add(SqlClient.SqlClient, client)
   )
@@ -160,10 +207,55 @@ export const layerConfig = (
  * @category layers
  */
 export const layerClient = (
-  options: Pick<Options, "prefix" | "watchInterval" | "retention"> = {}
+  options: UseOptions = {}
 ): Layer.Layer<Backend | TaskTransaction, StartError, SqliteClient.SqliteClient> =>
   Layer.scopedContext(
     Effect.flatMap(SqliteClient.SqliteClient, (client) =>
       services(client, Transactions.make(client.withTransaction), options)
     )
   )
+
+const tablesOf = ({ prefix }: Place) => tables(prefix ?? defaults.prefix)
+
+/** Opens the database for one use. */
+const withDatabase = <A, E>(
+  options: ConnectOptions & Place,
+  use: (database: Database.Database, names: Tables) => Effect.Effect<A, E>
+): Effect.Effect<A, E | BackendError | InvalidOption> =>
+  Effect.gen(function* () {
+    const names = yield* tablesOf(options)
+    const { client } = yield* openClient(options)
+    return yield* use(yield* Database.make(client), names)
+  }).pipe(Effect.scoped)
+
+/**
+ * The state of the tables. None is made or changed.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const status = (options: ConnectOptions & Place): Effect.Effect<Status, BackendError | InvalidOption> =>
+  withDatabase(options, Migrate.status)
+
+/**
+ * Brings the tables up to date, and gives what was found before, with what was pending then. For deployments whose processes
+ * do not change the tables themselves (`migrate: false`).
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migrate = (options: ConnectOptions & Place): Effect.Effect<Status, StartError> =>
+  withDatabase(options, Migrate.migrate)
+
+/**
+ * The SQL of all migrations, in order, exactly as `migrate` applies it, for those who apply it by other means.
+ *
+ * @since 0.1.0
+ * @category migrations
+ */
+export const migrations = (
+  options: Place = {}
+): Either.Either<
+  ReadonlyArray<{ readonly version: number; readonly name: string; readonly sql: string }>,
+  InvalidOption
+> => Either.map(tablesOf(options), Migrate.migrations)

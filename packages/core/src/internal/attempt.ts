@@ -1,4 +1,4 @@
-import { Cause, Context, Duration, Effect, Either, Exit, Option, Scope, Tracer } from "effect"
+import { Cause, Context, Duration, Effect, Either, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
@@ -49,18 +49,21 @@ export const give = (
 
 /**
  * Performs one attempt, in a fiber that has its `services`. When it returns, the attempt's Scope is closed. It is for an
- * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts.
+ * uninterruptible region: only the handler can be interrupted, and what it did in spite of that counts. `onTimeout` is called
+ * when its time is over, before it is interrupted.
  */
-export const perform = (given: Given): Effect.Effect<AttemptEnd> =>
+export const perform = (given: Given, onTimeout: () => void = nothing): Effect.Effect<AttemptEnd> =>
   tracing.attempting(given, (span) => {
     if (span !== null) {
       // for what the handler leaves to be done at the end; for itself it is given apart
       given.services.unsafeMap.set(Tracer.ParentSpan.key, span)
     }
-    return decodeAndHandle(given, span)
+    return decodeAndHandle(given, span, onTimeout)
   })
 
-const decodeAndHandle = (given: Given, span: Tracer.Span | null): Effect.Effect<AttemptEnd> => {
+const nothing = () => {}
+
+const decodeAndHandle = (given: Given, span: Tracer.Span | null, onTimeout: () => void): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
   if (given.run.payloadVersion > definition.version) {
     return putOff(given)
@@ -69,10 +72,10 @@ const decodeAndHandle = (given: Given, span: Tracer.Span | null): Effect.Effect<
   if (!Either.isEither(decoded)) {
     return Effect.matchEffect(Effect.interruptible(decoded), {
       onFailure: (issue) => Effect.succeed(invalid(issue)),
-      onSuccess: (payload) => handle(given, payload, span)
+      onSuccess: (payload) => handle(given, payload, span, onTimeout)
     })
   }
-  return Either.isRight(decoded) ? handle(given, decoded.right, span) : Effect.succeed(invalid(decoded.left))
+  return Either.isRight(decoded) ? handle(given, decoded.right, span, onTimeout) : Effect.succeed(invalid(decoded.left))
 }
 
 /** How long a run waits for a consumer that knows its version. */
@@ -96,7 +99,12 @@ const putOff = ({ entry: { definition }, run }: Given): Effect.Effect<AttemptEnd
 
 const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
 
-const handle = (given: Given, payload: unknown, span: Tracer.Span | null): Effect.Effect<AttemptEnd> => {
+const handle = (
+  given: Given,
+  payload: unknown,
+  span: Tracer.Span | null,
+  onTimeout: () => void
+): Effect.Effect<AttemptEnd> => {
   const { definition } = given.entry
   const called = span === null ? call(given.entry, payload) : Effect.withParentSpan(call(given.entry, payload), span)
   const closed = Effect.flatMap(Scope.make(), (scope) => {
@@ -107,16 +115,35 @@ const handle = (given: Given, payload: unknown, span: Tracer.Span | null): Effec
   })
   return definition.timeout === undefined
     ? Effect.flatMap(closed, (exit) => read(definition, exit))
-    : Effect.flatMap(
-        Effect.exit(Effect.interruptible(Effect.timeoutOption(Effect.uninterruptible(closed), definition.timeout))),
-        Exit.match({
-          onFailure: (cause) => Effect.succeed<AttemptEnd>({ _tag: "Interrupted", cause }),
-          onSuccess: Option.match({
-            onNone: () => Effect.succeed(timedOut(definition)),
-            onSome: (exit) => read(definition, exit)
-          })
-        })
-      )
+    : inTime(definition, definition.timeout, closed, onTimeout)
+}
+
+/**
+ * Interrupts the attempt when its time is over. What interrupts the whole reaches both fibers at once; then the attempt's own
+ * end counts, as it does without a time limit.
+ */
+const inTime = (
+  definition: Definition,
+  timeout: Duration.Duration,
+  closed: Effect.Effect<Exit.Exit<unknown, unknown>>,
+  onTimeout: () => void
+): Effect.Effect<AttemptEnd> => {
+  const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) => Effect.flatMap(exit, (exit) => read(definition, exit))
+  const raced = Effect.raceWith(closed, Effect.interruptible(Effect.sleep(timeout)), {
+    onSelfDone: (exit, sleeping) => Effect.zipRight(Fiber.interruptFork(sleeping), ended(exit)),
+    onOtherDone: (slept, performing) => {
+      if (Exit.isFailure(slept)) {
+        return Effect.flatMap(performing.await, ended)
+      }
+      onTimeout()
+      return Effect.as(Fiber.interrupt(performing), timedOut(definition))
+    }
+  })
+  // fibers that are made after the interruption do not hear of it
+  return Effect.matchCauseEffect(Effect.interruptible(Effect.void), {
+    onFailure: (cause) => Effect.succeed<AttemptEnd>({ _tag: "Interrupted", cause }),
+    onSuccess: () => raced
+  })
 }
 
 const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown> =>

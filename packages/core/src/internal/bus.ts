@@ -52,12 +52,17 @@ const wantsLine = ({ minLevel, runId, task }: LineFilter, line: LogLine, taskOfL
  *
  * Publishing is synchronous and never waits. Between `hold` and `release` the events of a run are kept back: while a
  * producer enqueues, a consumer may already perform the run, and its events must come after the producer's.
+ *
+ * The answer to the end of a claim may come after others have been told that the run went on. So the first who tells of that
+ * tells of the end too, as far as it is known, and the late one is not told any more (`begin`, `end` and `move`).
  */
 export class Bus {
   private readonly subscribers = new Set<Subscriber>()
   private readonly lineSinks = new Set<LineSink>()
   private readonly progressSinks = new Set<(run: EncodedRun, progress: string) => void>()
   private readonly held = new Map<RunId, Array<Transition>>()
+  /** The claims whose beginning was told, and whether their end was too, by somebody else. */
+  private readonly claims = new Map<RunId, { readonly fence: number; readonly isTold: boolean }>()
   private readonly meter: Meter
 
   constructor(meter: Meter) {
@@ -91,6 +96,46 @@ export class Bus {
       this.deliver(transition)
     } else {
       kept.push(transition)
+    }
+  }
+
+  /** Tells that a run is performed under a new claim; it was in the state `previous` before. */
+  begin(run: EncodedRun, previous: "queued" | "scheduled" | "running", at: number): void {
+    const from = previous === "running" ? "queued" : previous
+    this.tellUntold(run, from, at, previous === "running")
+    this.claims.set(run.id, { fence: run.fence, isTold: false })
+    this.publish({ run, from, at })
+  }
+
+  /** Tells what a run that waited has become by somebody's request. */
+  move(run: EncodedRun, previous: "queued" | "scheduled", at: number): void {
+    const claim = this.claims.get(run.id)
+    this.tellUntold(run, previous, at, false)
+    if (claim !== undefined) {
+      this.claims.set(run.id, { ...claim, isTold: true })
+    }
+    this.publish({ run, from: previous, at })
+  }
+
+  /** Tells how a claim has ended, unless that is told. */
+  end(run: EncodedRun, at: number): void {
+    const claim = this.claims.get(run.id)
+    if (claim === undefined || (claim.fence === run.fence && !claim.isTold)) {
+      this.publish({ run, from: "running", at })
+    }
+    this.forget(run)
+  }
+
+  /** Nothing more is to be told of a claim. */
+  forget({ fence, id }: EncodedRun): void {
+    if (this.claims.get(id)?.fence === fence) {
+      this.claims.delete(id)
+    }
+  }
+
+  private tellUntold(run: EncodedRun, state: "queued" | "scheduled", at: number, isTakenOver: boolean): void {
+    if (isTakenOver || this.claims.get(run.id)?.isTold === false) {
+      this.publish({ run: { ...run, state }, from: "running", at })
     }
   }
 

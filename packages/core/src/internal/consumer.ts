@@ -1,120 +1,128 @@
-import { Deferred, Effect, Exit, Fiber, Queue, Scope } from "effect"
-import type { Signal } from "../Broker.js"
-import { type Settings, type State, type StoppedRun, wake } from "./consumerState.js"
+import { type Clock, Effect, Exit, type Fiber, Scope } from "effect"
+import * as callbacks from "./callbacks.js"
+import type { Loops, Settings, State } from "./consumerState.js"
+import type { HandlerEntry } from "./definition.js"
 import * as exchanging from "./exchanging.js"
-import { InFlights, stop } from "./inFlight.js"
+import { Idle } from "./idle.js"
+import { InFlights } from "./inFlight.js"
 import * as leases from "./leases.js"
+import { listen } from "./listening.js"
+import { Loop, supervise } from "./loops.js"
+import * as membership from "./membership.js"
 import { Prefetch } from "./prefetch.js"
 import * as presence from "./presence.js"
+import * as reports from "./reports.js"
 import { capturing } from "./runLog.js"
+import * as status from "./status.js"
+import * as stopping from "./stopping.js"
+import * as stuck from "./stuck.js"
 
 /** Starts the loops of a consumer; the scope's end stops it in order. */
 export const make = Effect.fnUntraced(function* (settings: Settings) {
-  const state: State = {
-    ...settings,
-    surroundings: yield* capturing(Effect.interruptible(Effect.runtime<never>())),
-    inFlights: new InFlights(),
-    bells: [],
-    busy: Effect.unsafeMakeLatch(false),
-    unsaved: Effect.unsafeMakeLatch(false),
-    stop: Effect.unsafeMakeLatch(false),
-    report: { finished: 0, givenBack: [], interrupted: [] },
-    stopping: false,
-    prefetch: new Prefetch(settings.maxPrefetch),
-    waiting: [],
-    isFilling: false,
-    ended: [],
-    exchanging: 0,
-    claiming: 0,
-    hungry: true,
-    heard: 0,
-    nextAt: null,
-    lostUntil: 0,
-    answered: null
-  }
+  const surroundings = capturing(Effect.interruptible(Effect.runtime<never>()))
+  const state = initial(
+    settings,
+    yield* Effect.clock,
+    yield* surroundings,
+    yield* Effect.withTracerEnabled(surroundings, false)
+  )
   const loops = yield* Effect.acquireRelease(Scope.make(), (loops, exit) => Scope.close(loops, exit))
   const life = yield* live(state).pipe(Scope.extend(loops))
-  const gracefullyStop = yield* once(Effect.ensuring(shutDown(state, life), Scope.close(loops, Exit.void)))
+  const gracefullyStop = yield* stopping.once(
+    Effect.ensuring(
+      stopping.shutDown(state, life),
+      Effect.zipRight(Scope.close(loops, Exit.void), stopping.leave(state))
+    )
+  )
   yield* Effect.addFinalizer(() => gracefullyStop)
   return {
     id: state.id,
-    alive: Effect.map(life.status, (status) => status._tag !== "Done"),
-    ready: exchanging.isReady(state),
+    status: status.make(state),
+    alive: Effect.sync(() => status.isAlive(state)),
+    ready: status.isReady(state),
     running: Effect.sync(() => state.inFlights.begun),
     runningOf: (task: { readonly name: string }) => Effect.sync(() => state.inFlights.begunOf(task.name)),
+    add: (entries: ReadonlyMap<string, HandlerEntry>) => membership.add(state, entries),
+    remove: (task: { readonly name: string }) => membership.remove(state, task.name),
+    registerCallback: <E, R>(callback: Effect.Effect<unknown, E, R>, options: callbacks.CallbackOptions) =>
+      callbacks.register(state, callback, options),
+    drain: yield* stopping.once(stopping.drain(state, gracefullyStop)),
     gracefullyStop
   }
 })
 
-/** Starts the loops; the fiber is that of the one which lasts as long as the consumer lives. */
-const live = Effect.fnUntraced(function* (state: State) {
-  const signals = yield* state.broker.signals
-  yield* presence.announce(state)
-  yield* Effect.forkScoped(Effect.forever(Effect.flatMap(Queue.takeBetween(signals, 1, 1_000), react(state))))
-  yield* Effect.forkScoped(leases.keep(state))
-  yield* Effect.forkScoped(leases.saveReports(state))
-  return yield* Effect.forkScoped(Effect.withTracerEnabled(exchanging.all(state), false))
+const initial = (
+  { entries, queues, ...settings }: Settings,
+  clock: Clock.Clock,
+  surroundings: State["surroundings"],
+  untraced: State["untraced"]
+): State => ({
+  ...settings,
+  entries: new Map(entries),
+  namedQueues: queues,
+  ...membership.served(entries.values(), queues),
+  phase: "running",
+  loops: makeLoops(settings.broker.isRemote),
+  clock,
+  surroundings,
+  untraced,
+  inFlights: new InFlights(),
+  bells: [],
+  busy: Effect.unsafeMakeLatch(false),
+  unsaved: Effect.unsafeMakeLatch(false),
+  leaseIsShort: Effect.unsafeMakeLatch(false),
+  unannounced: Effect.unsafeMakeLatch(false),
+  interrupted: [],
+  interruption: Effect.unsafeMakeLatch(false),
+  callbacks: new Set(),
+  idle: new Idle(),
+  stop: Effect.unsafeMakeLatch(false),
+  drained: null,
+  report: { finished: 0, givenBack: [], interrupted: [] },
+  stopping: false,
+  prefetch: new Prefetch(settings.maxPrefetch),
+  waiting: [],
+  isFilling: false,
+  ended: [],
+  suspects: [],
+  answers: 0,
+  exchanging: 0,
+  claiming: 0,
+  hungry: true,
+  heard: 0,
+  nextAt: null,
+  isDrained: false,
+  lostUntil: 0,
+  asked: new Set(),
+  answered: null
 })
 
-/** Runs at most once, in a fiber of its own, so that who asks first may be interrupted; everybody gets the one result. */
-const once = <A>(effect: Effect.Effect<A>): Effect.Effect<Effect.Effect<A>> =>
-  Effect.map(Deferred.make<A>(), (result) => {
-    let isStarted = false
-    return Effect.suspend(() => {
-      const start = isStarted
-        ? Effect.void
-        : Effect.forkDaemon(Effect.interruptible(Effect.intoDeferred(effect, result)))
-      isStarted = true
-      return Effect.zipRight(start, Deferred.await(result))
-    })
-  })
-
-const react = (state: State) => (signals: Iterable<Signal>) =>
-  Effect.fiberIdWith((fiberId) =>
-    Effect.sync(() => {
-      for (const signal of signals) {
-        if (signal._tag === "Cancel") {
-          const inFlight = state.inFlights.get(signal.id)
-          if (inFlight !== undefined) {
-            stop(inFlight, { _tag: "Cancel", reason: signal.reason }, fiberId)
-          }
-        } else if (signal._tag !== "Ended") {
-          state.hungry = true
-          state.heard++
-          wake(state)
-        }
-      }
-    })
-  )
+const makeLoops = (isRemote: boolean): Loops => ({
+  exchange: isRemote ? [new Loop("exchange"), new Loop("exchange ahead")] : [new Loop("exchange")],
+  leases: new Loop("leases"),
+  reports: new Loop("reports"),
+  signals: new Loop("signals"),
+  presence: new Loop("presence"),
+  interruptions: new Loop("interruptions"),
+  callbacks: new Loop("callbacks")
+})
 
 /**
- * The order of a shutdown: claiming stops; attempts finish within the grace; those left are interrupted, their finalizers
- * run, and their runs are given back or end; what does not obey is left behind, and its lease ends.
+ * Starts the loops, each under supervision; the fiber is that of the one which lasts as long as the consumer lives. It is
+ * heard of and listens before it claims, unless the backend is away.
  */
-const shutDown = (state: State, life: Fiber.RuntimeFiber<void>) =>
-  Effect.gen(function* () {
-    state.stopping = true
-    state.stop.unsafeOpen()
-    wake(state)
-    yield* Effect.timeoutOption(Fiber.await(life), state.grace)
-    const fiberId = yield* Effect.fiberId
-    state.inFlights.all().forEach((inFlight) => stop(inFlight, { _tag: "Shutdown" }, fiberId))
-    yield* Effect.timeoutOption(Fiber.await(life), state.cleanup)
-    yield* Fiber.interruptFork(life)
-    const overran = state.inFlights.all().map(({ run }): StoppedRun => ({ id: run.id, task: run.task }))
-    yield* presence.leave(state)
-    const report = { ...state.report, overran }
-    yield* logReport(state, report)
-    return report
-  })
-
-const logReport = (state: State, report: State["report"] & { readonly overran: ReadonlyArray<StoppedRun> }) => {
-  const names = (runs: ReadonlyArray<StoppedRun>) => runs.map(({ id, task }) => `${task} ${id}`)
-  const { finished, givenBack, interrupted, overran } = report
-  return Effect.annotateLogs(
-    overran.length > 0
-      ? Effect.logWarning("consumer stopped; some handlers ignored their interruption", names(overran))
-      : Effect.logDebug("consumer stopped"),
-    { consumer: state.id, finished, givenBack: names(givenBack), interrupted: names(interrupted) }
-  )
-}
+const live = Effect.fnUntraced(function* (
+  state: State
+): Effect.fn.Return<Fiber.RuntimeFiber<void>, never, Scope.Scope> {
+  const { loops } = state
+  const start = <E>(loop: Loop, self: Effect.Effect<void, E>) => Effect.forkScoped(supervise(loop, self))
+  const startedAt = yield* state.broker.now
+  yield* Effect.addFinalizer(() => Effect.sync(() => loops.callbacks.end()))
+  yield* start(loops.signals, listen(state))
+  yield* start(loops.presence, presence.keep(state, startedAt))
+  yield* Effect.timeoutOption(Effect.zipRight(loops.signals.tried.await, loops.presence.tried.await), state.cleanup)
+  yield* start(loops.leases, leases.keep(state))
+  yield* start(loops.reports, reports.save(state))
+  yield* start(loops.interruptions, stuck.watch(state))
+  return yield* Effect.forkScoped(exchanging.all(state))
+})

@@ -1,12 +1,16 @@
 import { Cause, Clock, Duration, Effect, Either } from "effect"
 import type { ClaimRequest, Exchanged, ServedTask } from "../Broker.js"
-import { BackendError } from "../TaskError.js"
-import { type State, wake } from "./consumerState.js"
+import type { BackendError } from "../TaskError.js"
+import { ask, type NoAnswer } from "./asking.js"
+import { freePlaces, type State, wake } from "./consumerState.js"
 import type { Ended } from "./inFlight.js"
+import * as leases from "./leases.js"
+import { type Loop, supervise } from "./loops.js"
 import * as outage from "./outage.js"
 import * as performing from "./performing.js"
-import { longestWait } from "./prefetch.js"
+import { giveBackStale, rest } from "./resting.js"
 import * as settling from "./settling.js"
+import * as suspects from "./suspects.js"
 
 /*
  * The loop by which a consumer lives: hand in what has ended, claim what there is place for, start it, and rest until there
@@ -15,48 +19,42 @@ import * as settling from "./settling.js"
 
 /** Exchanges until the consumer has stopped and everything is handed in; an outage of the broker only slows it down. */
 export const all = (state: State): Effect.Effect<void> =>
-  state.broker.isRemote
-    ? Effect.all([loop(state, true), loop(state, false)], { concurrency: "unbounded", discard: true })
-    : loop(state, true)
+  Effect.forEach(state.loops.exchange, (loop, i) => supervise(loop, exchanging(state, loop, i === 0)), {
+    concurrency: "unbounded",
+    discard: true
+  })
 
 /** One of the loops keeps the time; another one only joins in where there is much to do. */
-const loop = (state: State, keepsTime: boolean): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const tasks = Array.from(
-      state.entries.values(),
-      ({ definition: { limits, name } }): ServedTask => ({
-        name,
-        maxConcurrency: limits.maxConcurrency,
-        limits: limits.encoded,
-        room: limits.perConsumer
-      })
-    )
-    const hasRooms = tasks.some(({ room }) => room !== null)
-    const bell = Effect.unsafeMakeLatch(false)
-    state.bells.push(bell)
-    let exchanges = 0
-    let failures = 0
-    const step = Effect.suspend(() => {
-      bell.unsafeClose()
-      // what this consumer has room for is not known while it is being claimed
-      const mayClaim = !state.stopping && state.hungry && !(hasRooms && state.claiming > 0)
-      const limit = mayClaim ? wish(state) : 0
-      if (!(keepsTime || state.exchanging > 0) || !isWorthIt(state, limit)) {
-        return keepsTime ? rest(state, bell) : bell.await
-      }
-      const served = hasRooms ? withRooms(state, tasks) : tasks
-      const exchanged = Effect.flatMap(exchange(state, served, limit), (hasAnswer) => {
-        failures = hasAnswer ? 0 : failures + 1
-        return hasAnswer ? Effect.void : afterFailure(state, failures)
-      })
-      return ++exchanges % exchangesPerTurn === 0 ? Effect.zipRight(turn, exchanged) : exchanged
-    })
-    return Effect.whileLoop({
-      while: () => !state.stopping || state.inFlights.size > 0,
-      body: () => step,
-      step: () => {}
-    })
+const exchanging = (state: State, loop: Loop, keepsTime: boolean): Effect.Effect<void> => {
+  const bell = Effect.unsafeMakeLatch(false)
+  state.bells.push(bell)
+  let exchanges = 0
+  const step = Effect.suspend(() => {
+    bell.unsafeClose()
+    // what this consumer has room for is not known while it is being claimed
+    const mayClaim = !state.stopping && state.hungry && !(state.hasRooms && state.claiming > 0)
+    const limit = mayClaim ? wish(state) : 0
+    if (!(keepsTime || state.exchanging > 0) || !isWorthIt(state, limit)) {
+      return keepsTime ? restOrTryAgain(state, loop, bell) : bell.await
+    }
+    const exchanged = exchange(state, loop, limit)
+    return ++exchanges % exchangesPerTurn === 0 ? Effect.zipRight(turn, exchanged) : exchanged
   })
+  return Effect.whileLoop({
+    while: () => !state.stopping || state.inFlights.size > 0,
+    body: () => step,
+    step: () => {}
+  })
+}
+
+const restOrTryAgain = (state: State, loop: Loop, bell: Effect.Latch): Effect.Effect<void> =>
+  state.suspects.length === 0
+    ? rest(state, bell)
+    : Effect.flatMap(suspects.tryAgain(state), (isAnswered) =>
+        isAnswered ? Effect.void : failing(state, loop, Cause.die(diedAgain))
+      )
+
+const diedAgain = new Error("the broker died on the end of a run")
 
 const liveClock = Clock.make()
 
@@ -64,20 +62,21 @@ const liveClock = Clock.make()
 const nanos = (): number => Number(liveClock.unsafeCurrentTimeNanos())
 
 /** How many more runs of each task this consumer may hold. */
-const withRooms = (state: State, tasks: ReadonlyArray<ServedTask>): ReadonlyArray<ServedTask> => {
+const withRooms = (state: State): ReadonlyArray<ServedTask> => {
   const held = new Map<string, number>()
   for (const { run } of state.inFlights.all()) {
     held.set(run.task, (held.get(run.task) ?? 0) + 1)
   }
-  return tasks.map((task) =>
+  return state.tasks.map((task) =>
     task.room === null ? task : { ...task, room: Math.max(0, task.room - (held.get(task.name) ?? 0)) }
   )
 }
 
-const freePlaces = (state: State): number => Math.max(0, state.maxConcurrentTasks - state.inFlights.performing)
-
 /** How many runs to claim: for the free places, and beyond them as many as the pace allows. */
 const wish = (state: State): number => {
+  if (state.tasks.length === 0) {
+    return 0
+  }
   const free = freePlaces(state)
   const coming = state.waiting.length + state.claiming
   return Math.max(0, free - coming) + state.prefetch.wish(Math.max(0, coming - free), state.maxConcurrentTasks)
@@ -104,66 +103,91 @@ const turn: Effect.Effect<void> =
     ? Effect.withClock(Effect.sleep(Duration.zero), liveClock)
     : Effect.async((resume) => void setImmediate(() => resume(Effect.void)))
 
-/** One exchange, and what follows from its answer. False when there was none, and the same is worth another try. */
-const exchange = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number): Effect.Effect<boolean> =>
+/** One exchange, and what follows from its answer, or from there being none. */
+const exchange = (state: State, loop: Loop, limit: number): Effect.Effect<void> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(state.broker.now, (now) => {
       state.prefetch.note(state.ended.length, now)
       giveBackStale(state, now)
       const ended = state.ended
       state.ended = []
-      const claim = limit === 0 ? null : request(state, tasks, limit, now)
-      const { heard } = state
+      const claim = limit === 0 ? null : request(state, limit, now)
+      const { heard, tasks } = state
+      const isLast = isLastClaim(state, now)
+      const asked = { at: now }
+      state.asked.add(asked)
       const calledAt = nanos()
       state.exchanging++
       state.claiming += limit
-      return restore(call(state, ended, claim)).pipe(
+      return restore(ask(state, ended, claim, loop.failuresInARow)).pipe(
         Effect.onExit(() =>
           Effect.sync(() => {
+            state.asked.delete(asked)
             state.exchanging--
             state.claiming -= limit
           })
         ),
-        Effect.flatMap((result) =>
-          Either.isLeft(result)
-            ? failed(state, ended, claim, result.left)
-            : Effect.as(carryOut(state, ended, claim, heard, calledAt, result.right), true)
-        )
+        Effect.flatMap((result) => {
+          if (Either.isLeft(result)) {
+            return Effect.flatMap(failed(state, ended, claim, result.left), (cause) =>
+              cause === null ? Effect.void : restore(failing(state, loop, cause))
+            )
+          }
+          loop.worked()
+          state.answers++
+          state.answered = { ok: true, at: now }
+          return Effect.zipRight(
+            carryOut(state, ended, claim, { heard, calledAt, tasks }, result.right),
+            state.phase === "draining" ? Effect.sync(() => noteDrained(state, isLast && claim !== null)) : Effect.void
+          )
+        })
       )
     })
   )
 
-const request = (state: State, tasks: ReadonlyArray<ServedTask>, limit: number, now: number): ClaimRequest => ({
+/** Whether a claim that is made now, and gives nothing, tells that a draining consumer has done all there is. */
+const isLastClaim = (state: State, now: number): boolean =>
+  state.phase === "draining" && isQuiet(state) && state.lostUntil <= now
+
+/** A handler that ignores its interruption is left to the shutdown. */
+export const isQuiet = ({ exchanging, inFlights }: State): boolean =>
+  exchanging === 0 && inFlights.size === inFlights.stuck
+
+const noteDrained = (state: State, isLast: boolean): void => {
+  if (!isQuiet(state)) {
+    return
+  }
+  if (isLast && !state.hungry) {
+    state.isDrained = true
+    state.idle.look()
+  } else {
+    // an exchange that was under way at the same time may have been given what this one did not see
+    state.hungry ||= !isLast
+  }
+}
+
+const request = (state: State, limit: number, now: number): ClaimRequest => ({
   consumer: state.id,
   queues: state.queues,
   queueLimits: state.queueLimits,
-  tasks,
+  tasks: state.hasRooms ? withRooms(state) : state.tasks,
   limit,
   now,
   leaseUntil: now + Duration.toMillis(state.lease)
 })
 
-/** A broker that dies is a broker that is away, unless what it was given is the reason. */
-const call = (
-  { broker }: State,
-  ended: ReadonlyArray<Ended>,
-  claim: ClaimRequest | null
-): Effect.Effect<Either.Either<Exchanged, BackendError>> =>
-  broker.exchange({ settlements: ended.map(({ settlement }) => settlement), claim }).pipe(
-    Effect.catchAllDefect((cause) =>
-      Effect.fail(
-        new BackendError({ backend: broker.name, operation: "exchange", transient: ended.length === 0, cause })
-      )
-    ),
-    Effect.either
-  )
+/** What held when an exchange was asked for: the tasks that were served, how many signals had come, and the time. */
+interface Asked {
+  readonly tasks: ReadonlyArray<ServedTask>
+  readonly heard: number
+  readonly calledAt: number
+}
 
 const carryOut = (
   state: State,
   ended: ReadonlyArray<Ended>,
   claim: ClaimRequest | null,
-  heard: number,
-  calledAt: number,
+  { calledAt, heard, tasks }: Asked,
   { claimed, settled }: Exchanged
 ): Effect.Effect<void> => {
   state.meter.exchanged(settled.length, claimed?.runs.length ?? null, (nanos() - calledAt) / 1e6)
@@ -172,7 +196,9 @@ const carryOut = (
     return answered
   }
   const { disabled, nextAt: given, runs } = claimed ?? { nextAt: null, runs: [], disabled: [] }
-  state.answered = { ok: true, at: claim.now }
+  if (claim.now >= state.lostUntil) {
+    state.lostUntil = 0
+  }
   const nextAt = sooner(state.nextAt, given, claim.now)
   if (nextAt !== state.nextAt) {
     state.nextAt = nextAt
@@ -184,18 +210,33 @@ const carryOut = (
   runs.forEach((run) => performing.hold(state, run, claim, disabled.includes(run.run.task)))
   return runs.length === 0
     ? answered
-    : Effect.zipRight(
-        Effect.map(answered, () => performing.fillPlaces(state)),
+    : answered.pipe(
+        Effect.zipRight(state.broker.now),
+        Effect.map((now) => {
+          checkAnswer(state, claim, tasks, now)
+          performing.fillPlaces(state)
+        }),
         // attempts that never wait are over by now: let those who listen to them have their turn
-        Effect.yieldNow()
+        Effect.zipRight(Effect.yieldNow())
       )
 }
 
-/** What waits for a place longer than was expected, or while the consumer stops, others may perform. */
-const giveBackStale = (state: State, now: number): void => {
-  const [first] = state.waiting
-  if (first !== undefined && (state.stopping || now - first.claimedAt >= longestWait)) {
-    performing.giveBackWaiting(state, now)
+/**
+ * An answer may have come so late that the leases have ended, or will have before they can be extended: such runs are given
+ * back, as if they had not been claimed. So are those of a task that is no longer served.
+ */
+const checkAnswer = (state: State, claim: ClaimRequest, tasks: ReadonlyArray<ServedTask>, now: number): void => {
+  const isLate = now >= claim.leaseUntil - leases.margin(state)
+  if (isLate || tasks !== state.tasks) {
+    const names = new Set(state.tasks.map(({ name }) => name))
+    performing.giveBackWaiting(
+      state,
+      now,
+      ({ leaseUntil, run }) => !names.has(run.task) || (isLate && leaseUntil === claim.leaseUntil)
+    )
+    state.hungry = true
+  } else if (now - claim.now > Duration.toMillis(state.lease) / 10) {
+    state.leaseIsShort.unsafeOpen()
   }
 }
 
@@ -210,93 +251,34 @@ const carryOutSettled = (
 ): Effect.Effect<void> =>
   Effect.forEach(ended, (one, i) => settling.answered(state, one, settled[i]), { discard: true })
 
-/** A claim whose answer did not arrive may have been made all the same; ends are handed in again. */
+/**
+ * A claim whose answer did not arrive may have been made all the same; ends are handed in again. Gives the reason to wait
+ * before the next try, if there is one.
+ */
 const failed = (
   state: State,
   ended: ReadonlyArray<Ended>,
   claim: ClaimRequest | null,
-  error: BackendError
-): Effect.Effect<boolean> => {
+  { error }: NoAnswer
+): Effect.Effect<Cause.Cause<BackendError> | null> => {
   state.meter.brokerFailed("exchange")
-  const wasReady = state.answered?.ok !== false
   if (claim !== null) {
     state.hungry = true
     state.lostUntil = claim.leaseUntil
-    state.answered = { ok: false, at: state.answered?.at ?? 0 }
   }
   if (!error.transient && ended.length > 0) {
-    return Effect.as(settleEach(state, ended), true)
+    return Effect.map(suspects.settleEach(state, ended), (isAnswered) => (isAnswered ? null : Cause.fail(error)))
   }
   state.ended = [...ended.map((one) => ({ ...one, isRepeated: true as const })), ...state.ended]
-  return Effect.as(
-    wasReady && claim !== null
-      ? Effect.annotateLogs(Effect.logWarning("consumer cannot reach its broker; it will go on trying", error), {
-          consumer: state.id
-        })
-      : Effect.void,
-    false
-  )
+  return Effect.succeed(Cause.fail(error))
 }
 
-/** No end pays for what another has in it: what cannot be written together is written one by one. */
-const settleEach = (state: State, ended: ReadonlyArray<Ended>): Effect.Effect<void> =>
-  Effect.forEach(
-    ended,
-    (one) =>
-      Effect.flatMap(call(state, [one], null), (result) => {
-        if (Either.isRight(result)) {
-          return carryOutSettled(state, [one], result.right.settled)
-        }
-        if (result.left.transient) {
-          state.ended.push({ ...one, isRepeated: true })
-          return Effect.void
-        }
-        return settling.abandon(state, one.inFlight, Cause.fail(result.left))
-      }),
-    { discard: true }
+/** Waits before the next try. A consumer that begins to stop does not wait for the end of an outage. */
+const failing = (state: State, loop: Loop, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  state.answered = { ok: false, at: state.answered?.at ?? 0 }
+  return Effect.flatMap(loop.failed(cause), (failures) =>
+    Effect.flatMap(outage.delay(failures), (delay) =>
+      loop.backOff(state.stopping ? Effect.sleep(delay) : Effect.asVoid(Effect.timeoutOption(state.stop.await, delay)))
+    )
   )
-
-/** A consumer that begins to stop does not wait for the end of an outage. */
-const afterFailure = (state: State, failures: number): Effect.Effect<void> =>
-  Effect.flatMap(outage.delay(failures), (delay) =>
-    state.stopping ? Effect.sleep(delay) : Effect.asVoid(Effect.timeoutOption(state.stop.await, delay))
-  )
-
-/**
- * Until a signal, the moment the broker named, or the safety poll. The broker does not name the ends of this consumer's own
- * leases, so as long as it may have lost sight of a run, it asks every third of a lease.
- */
-const rest = (state: State, bell: Effect.Latch): Effect.Effect<void> => {
-  if (state.waiting.length > 0) {
-    return restWhileWaiting(state, bell)
-  }
-  if (state.stopping || freePlaces(state) === 0) {
-    return bell.await
-  }
-  return Effect.flatMap(state.broker.now, (now) => {
-    const lostAt = state.lostUntil > now ? Math.min(state.lostUntil, now + Duration.toMillis(state.lease) / 3) : null
-    const next = Math.min(state.nextAt ?? Number.POSITIVE_INFINITY, lostAt ?? Number.POSITIVE_INFINITY)
-    const wait = Duration.min(Duration.millis(Math.max(1, next - now)), state.broker.pollInterval)
-    return Duration.isFinite(wait)
-      ? Effect.map(Effect.timeoutOption(bell.await, wait), (woken) => {
-          state.hungry ||= woken._tag === "None"
-        })
-      : bell.await
-  })
 }
-
-/** Until a place is free, or what waits for one has waited too long. */
-const restWhileWaiting = (state: State, bell: Effect.Latch): Effect.Effect<void> =>
-  Effect.zipRight(
-    Effect.timeoutOption(bell.await, longestWait),
-    Effect.map(state.broker.now, (now) => giveBackStale(state, now))
-  )
-
-/** Not stopping, and the broker answered within its last three poll intervals, or while all places are taken. */
-export const isReady = (state: State): Effect.Effect<boolean> =>
-  Effect.map(state.broker.now, (now) => {
-    if (state.stopping || state.answered === null || !state.answered.ok) {
-      return false
-    }
-    return freePlaces(state) === 0 || now - state.answered.at <= 3 * Duration.toMillis(state.broker.pollInterval)
-  })

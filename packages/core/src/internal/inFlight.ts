@@ -1,4 +1,4 @@
-import type { Fiber, FiberId } from "effect"
+import type { Fiber } from "effect"
 import type { ClaimedRun, Settlement } from "../Broker.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { StopReason } from "./attemptResult.js"
@@ -19,8 +19,11 @@ export interface InFlight {
   readonly refusal: Refusal | null
   /** When it was claimed, by the broker's clock. */
   readonly claimedAt: number
-  /** `waiting` for a place, `performing` in one, or `ended`: what is to be written of it is decided. */
-  stage: "waiting" | "performing" | "ended"
+  /**
+   * `waiting` for a place, `performing` in one, `stuck` without one, as it ignores its interruption, or `ended`: what is to
+   * be written of it is decided.
+   */
+  stage: "waiting" | "performing" | "stuck" | "ended"
   /** Whether the attempt has begun, and is told of: others are given back as if they had not been claimed. */
   isBegun: boolean
   /** When it began, in real time. */
@@ -29,6 +32,8 @@ export interface InFlight {
   fiber: Fiber.RuntimeFiber<void> | null
   /** Why its fiber was interrupted; the first reason stands. */
   stop: StopReason | null
+  /** Since when it is being interrupted, and why: it may also be that its time is over. */
+  interrupted: { readonly reason: "Timeout" | StopReason["_tag"]; readonly at: number } | null
   /** What the handler has settled in a transaction of its own, once that is committed. */
   completed: Settlement | null
   /** The newest progress, and whether it has been stored. */
@@ -52,6 +57,7 @@ export class InFlights {
   private readonly begunByTask = new Map<string, number>()
   private begunCount = 0
   private performingCount = 0
+  private stuckCount = 0
 
   get size(): number {
     return this.byId.size
@@ -67,12 +73,22 @@ export class InFlights {
     return this.performingCount
   }
 
+  /** How many ignore their interruption, and have left their places. */
+  get stuck(): number {
+    return this.stuckCount
+  }
+
   get(id: RunId): InFlight | undefined {
     return this.byId.get(id)
   }
 
   begunOf(task: string): number {
     return this.begunByTask.get(task) ?? 0
+  }
+
+  /** How many runs of each task have begun, and are not settled yet. */
+  get begunByTasks(): { readonly [task: string]: number } {
+    return Object.fromEntries(Array.from(this.begunByTask).filter(([, begun]) => begun > 0))
   }
 
   all(): ReadonlyArray<InFlight> {
@@ -91,8 +107,20 @@ export class InFlights {
 
   /** Its end is decided; its place is free, though the end is still to be written. */
   end(inFlight: InFlight): void {
-    this.performingCount -= inFlight.stage === "performing" ? 1 : 0
+    this.leavePlace(inFlight)
+    this.stuckCount -= inFlight.stage === "stuck" ? 1 : 0
     inFlight.stage = "ended"
+  }
+
+  /** It ignores its interruption: its place is free, though it goes on. */
+  leaveStuck(inFlight: InFlight): void {
+    this.leavePlace(inFlight)
+    this.stuckCount += inFlight.stage === "stuck" ? 0 : 1
+    inFlight.stage = "stuck"
+  }
+
+  private leavePlace(inFlight: InFlight): void {
+    this.performingCount -= inFlight.stage === "performing" ? 1 : 0
   }
 
   /** Removes a claim, unless a newer claim of this consumer on the same run stands in its place. */
@@ -110,13 +138,5 @@ export class InFlights {
     inFlight.isBegun = change === 1
     this.begunCount += change
     this.begunByTask.set(inFlight.run.task, this.begunOf(inFlight.run.task) + change)
-  }
-}
-
-/** Interrupts the attempt, without waiting for its finalizers. The first reason stands. */
-export const stop = (inFlight: InFlight, reason: StopReason, by: FiberId.FiberId): void => {
-  if (inFlight.stop === null) {
-    inFlight.stop = reason
-    inFlight.fiber?.unsafeInterruptAsFork(by)
   }
 }

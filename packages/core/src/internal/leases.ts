@@ -1,11 +1,12 @@
-import { Duration, Effect } from "effect"
+import { Data, Duration, Effect } from "effect"
 import type { Extended } from "../Broker.js"
 import type { BackendError } from "../TaskError.js"
 import type { State } from "./consumerState.js"
-import { type InFlight, stop } from "./inFlight.js"
+import type { InFlight } from "./inFlight.js"
+import { stop } from "./interrupting.js"
 
 /*
- * Keeping the leases of what is in flight, and storing what handlers report meanwhile.
+ * Keeping the leases of what is in flight.
  *
  * A consumer that cannot extend its leases must have interrupted its handlers before the leases can have ended for others.
  * So an extension may take a sixth of the lease, is tried again after a tenth of it, and a claim whose lease will end before
@@ -14,8 +15,12 @@ import { type InFlight, stop } from "./inFlight.js"
 
 const part = (state: State, share: number): Duration.Duration => Duration.times(state.lease, share)
 
-/** Extends the leases of all claims in flight, in one call, every third of the lease. */
+/** So long before the end of its lease, in milliseconds, a claim is given up that cannot be extended. */
+export const margin = ({ lease }: State): number => Duration.toMillis(lease) * (1 / 6 + 1 / 10)
+
+/** Extends the leases of all claims in flight, in one call, every third of the lease, or sooner when one is short. */
 export const keep = (state: State): Effect.Effect<never> => {
+  const loop = state.loops.leases
   const extendAll = Effect.suspend(() =>
     extend(
       state,
@@ -23,23 +28,37 @@ export const keep = (state: State): Effect.Effect<never> => {
     )
   )
   const again: Effect.Effect<void> = Effect.suspend(() => {
-    const retry = Effect.zipRight(Effect.sleep(part(state, 1 / 10)), again)
-    return Effect.catchAll(extendAll, (error) =>
-      Effect.suspend(() => {
+    const retry = Effect.zipRight(loop.backOff(Effect.sleep(part(state, 1 / 10))), again)
+    return Effect.matchCauseEffect(extendAll, {
+      onSuccess: () => Effect.sync(() => loop.worked()),
+      onFailure: (cause) => {
         state.meter.brokerFailed("extend")
-        return Effect.logWarning("consumer cannot extend its leases", error)
-      }).pipe(Effect.zipRight(giveUpEnding(state)), Effect.zipRight(state.inFlights.size === 0 ? Effect.void : retry))
-    )
+        return loop
+          .failed(cause)
+          .pipe(
+            Effect.zipRight(giveUpEnding(state)),
+            Effect.zipRight(Effect.suspend(() => (state.inFlights.size === 0 ? Effect.void : retry)))
+          )
+      }
+    })
   })
   return state.busy.await.pipe(
-    Effect.zipRight(Effect.sleep(part(state, 1 / 3))),
+    Effect.zipRight(Effect.timeoutOption(state.leaseIsShort.await, part(state, 1 / 3))),
+    Effect.zipRight(Effect.sync(() => state.leaseIsShort.unsafeClose())),
     Effect.zipRight(again),
-    Effect.forever,
-    Effect.withTracerEnabled(false)
+    Effect.forever
   )
 }
 
-const extend = (state: State, inFlights: ReadonlyArray<InFlight>): Effect.Effect<void, BackendError | "timeout"> =>
+class NotExtended extends Data.TaggedError("NotExtended") {
+  override readonly message = "the broker has not extended the leases within a sixth of their time"
+}
+
+/** Extends these claims, and stores the progress that is new. */
+export const extend = (
+  state: State,
+  inFlights: ReadonlyArray<InFlight>
+): Effect.Effect<void, BackendError | NotExtended> =>
   Effect.gen(function* () {
     if (inFlights.length === 0) {
       return
@@ -53,10 +72,7 @@ const extend = (state: State, inFlights: ReadonlyArray<InFlight>): Effect.Effect
     const claims = sent.map(({ inFlight: { run }, progress }) => ({ id: run.id, fence: run.fence, progress }))
     const extended = yield* state.broker
       .extend({ claims, leaseUntil, now })
-      .pipe(
-        Effect.disconnect,
-        Effect.timeoutFail({ duration: part(state, 1 / 6), onTimeout: () => "timeout" as const })
-      )
+      .pipe(Effect.disconnect, Effect.timeoutFail({ duration: part(state, 1 / 6), onTimeout: () => new NotExtended() }))
     yield* obey(state, extended)
     for (const { inFlight, progress } of sent) {
       inFlight.leaseUntil = leaseUntil
@@ -71,13 +87,13 @@ const obey = (state: State, { cancelled, lost }: Extended): Effect.Effect<void> 
       for (const id of lost) {
         const inFlight = state.inFlights.get(id)
         if (inFlight !== undefined) {
-          stop(inFlight, { _tag: "LostClaim" }, fiberId)
+          stop(state, inFlight, { _tag: "LostClaim" }, fiberId)
         }
       }
       for (const { id, reason } of cancelled) {
         const inFlight = state.inFlights.get(id)
         if (inFlight !== undefined) {
-          stop(inFlight, { _tag: "Cancel", reason }, fiberId)
+          stop(state, inFlight, { _tag: "Cancel", reason }, fiberId)
         }
       }
     })
@@ -87,47 +103,10 @@ const obey = (state: State, { cancelled, lost }: Extended): Effect.Effect<void> 
 const giveUpEnding = (state: State): Effect.Effect<void> =>
   Effect.fiberIdWith((fiberId) =>
     Effect.map(state.broker.now, (now) => {
-      const margin = Duration.toMillis(part(state, 1 / 6)) + Duration.toMillis(part(state, 1 / 10))
       for (const inFlight of state.inFlights.all()) {
-        if (now + margin >= inFlight.leaseUntil) {
-          stop(inFlight, { _tag: "LostClaim" }, fiberId)
+        if (now + margin(state) >= inFlight.leaseUntil) {
+          stop(state, inFlight, { _tag: "LostClaim" }, fiberId)
         }
       }
     })
-  )
-
-/** Stores log lines and progress about a second after they were reported. */
-export const saveReports = (state: State): Effect.Effect<never> =>
-  state.unsaved.await.pipe(
-    Effect.zipRight(Effect.sleep("1 second")),
-    Effect.zipRight(
-      Effect.suspend(() => {
-        state.unsaved.unsafeClose()
-        const inFlights = state.inFlights.all()
-        return Effect.zipRight(saveLogs(state, inFlights), saveProgress(state, inFlights))
-      })
-    ),
-    Effect.forever,
-    Effect.withTracerEnabled(false)
-  )
-
-const saveLogs = (state: State, inFlights: ReadonlyArray<InFlight>): Effect.Effect<void> => {
-  const taken = inFlights.filter(({ log }) => log.isDirty).map(({ log }) => ({ log, lines: log.take() }))
-  return taken.length === 0
-    ? Effect.void
-    : Effect.catchAll(state.store.appendLogs(taken.flatMap(({ lines }) => lines)), () =>
-        Effect.sync(() => {
-          taken.forEach(({ lines, log }) => log.putBack(lines))
-          state.unsaved.unsafeOpen()
-        })
-      )
-}
-
-/** A failure is left to the next extension of the leases. */
-const saveProgress = (state: State, inFlights: ReadonlyArray<InFlight>): Effect.Effect<void> =>
-  Effect.ignore(
-    extend(
-      state,
-      inFlights.filter(({ completed, progressIsStored }) => !progressIsStored && completed === null)
-    )
   )

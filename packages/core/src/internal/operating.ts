@@ -91,7 +91,7 @@ export const cancel = ({ broker, bus, meter }: Parts, ids: ReadonlyArray<RunId>,
     const results = yield* broker.cancel({ ids, reason, now })
     for (const result of results) {
       if (result._tag === "Cancelled") {
-        bus.publish({ run: result.run, from: result.previous, at: now })
+        bus.move(result.run, result.previous, now)
         meter.of(result.run.task).ended("cancelled")
       }
     }
@@ -191,7 +191,7 @@ const edit = (
     const [result] = yield* Effect.tap(broker.edit(wish), ([result]) =>
       Effect.sync(() => {
         if (result?._tag === "Edited" && result.run.state !== result.previous && !isFinal(result.run.state)) {
-          bus.publish({ run: result.run, from: result.previous, at: now })
+          bus.move(result.run, result.previous, now)
         }
       })
     ).pipe(Effect.uninterruptible)

@@ -6,8 +6,8 @@ import * as attempt from "./attempt.js"
 import * as attemptResult from "./attemptResult.js"
 import type { State } from "./consumerState.js"
 import { type Complete, Current } from "./currentRun.js"
-import type { HandlerEntry } from "./definition.js"
 import type { InFlight } from "./inFlight.js"
+import * as interrupting from "./interrupting.js"
 import { maxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 import * as settling from "./settling.js"
@@ -28,9 +28,13 @@ export const hold = (
     state.bus.publishLine(line, run.task)
     state.unsaved.unsafeOpen()
   }
+  const entry = state.entries.get(run.task)
+  if (entry === undefined) {
+    throw new Error(`the broker gave a run of ${run.task}, which was not asked for`)
+  }
   const inFlight: InFlight = {
     run,
-    entry: entryOf(state, run),
+    entry,
     log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
     meter: state.meter.of(run.task),
     previous,
@@ -41,6 +45,7 @@ export const hold = (
     begunAt: 0,
     fiber: null,
     stop: null,
+    interrupted: null,
     completed: null,
     progress: null,
     progressIsStored: true,
@@ -104,9 +109,17 @@ const begin = (state: State, inFlight: InFlight): void => {
   }
 }
 
-/** Gives back what still waits for a place: none of its attempts has begun. */
-export const giveBackWaiting = (state: State, now: number): void => {
+/** Gives back what still waits for a place, or some of it: none of its attempts has begun. */
+export const giveBackWaiting = (
+  state: State,
+  now: number,
+  isToGo: (inFlight: InFlight) => boolean = () => true
+): void => {
   for (const inFlight of state.waiting.splice(0)) {
+    if (!isToGo(inFlight)) {
+      state.waiting.push(inFlight)
+      continue
+    }
     settling.handIn(state, inFlight, { run: settlement.unbegun(inFlight.run, now), hold: null }, now)
   }
 }
@@ -121,35 +134,22 @@ const refuse = (state: State, inFlight: InFlight, refusal: settlement.Refusal): 
 
 const liveClock = Clock.make()
 
-const entryOf = (state: State, run: EncodedRun): HandlerEntry => {
-  const entry = state.entries.get(run.task)
-  if (entry === undefined) {
-    throw new Error(`the broker gave a run of ${run.task}, which was not asked for`)
-  }
-  return entry
-}
-
 const publishStart = (state: State, { previous, run }: InFlight): void => {
-  if (!state.bus.hasListeners) {
-    return
+  if (state.bus.hasListeners) {
+    state.bus.begin(run, previous, run.startedAt ?? run.dueAt)
   }
-  const at = run.startedAt ?? run.dueAt
-  if (previous === "running") {
-    state.bus.publish({ run: { ...run, state: "queued" }, from: "running", at })
-  }
-  state.bus.publish({ run, from: previous === "running" ? "queued" : previous, at })
 }
 
 /** Performs a run and hands its end in. Only the handler can be interrupted; what follows from it is carried out. */
 const perform = (state: State, inFlight: InFlight, given: attempt.Given): Effect.Effect<void> => {
-  const attempted = attemptOf(inFlight, given)
+  const attempted = attemptOf(state, inFlight, given)
   return (inFlight.previous === "running" ? Effect.zipRight(goOnLogging(state, inFlight), attempted) : attempted).pipe(
     Effect.flatMap((end) =>
       Effect.flatMap(state.broker.now, (now) =>
         Effect.map(decide(inFlight, end, now), (decision) => conclude(state, inFlight, end, decision, now))
       )
     ),
-    Effect.catchAllCause((cause) => settling.abandon(state, inFlight, cause)),
+    Effect.catchAllCause((cause) => Effect.map(settling.abandon(state, inFlight, cause), () => fillPlaces(state))),
     Effect.uninterruptible
   )
 }
@@ -193,13 +193,17 @@ const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> 
  * The attempt, or nothing: where the run was stopped while it waited for a place, or has crashed its consumers too often to
  * be tried again.
  */
-const attemptOf = ({ entry, run, stop }: InFlight, given: attempt.Given): Effect.Effect<attempt.AttemptEnd> => {
+const attemptOf = (state: State, inFlight: InFlight, given: attempt.Given): Effect.Effect<attempt.AttemptEnd> => {
+  const { entry, run, stop } = inFlight
   if (stop !== null) {
     return Effect.succeed({ _tag: "Interrupted", cause: Cause.empty })
   }
-  return run.crashes > entry.definition.maxCrashes
-    ? Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
-    : attempt.perform(given)
+  if (run.crashes > entry.definition.maxCrashes) {
+    return Effect.succeed({ _tag: "Outcome", outcome: { _tag: "TooManyCrashes", crashes: run.crashes } })
+  }
+  return entry.definition.timeout === undefined
+    ? attempt.perform(given)
+    : attempt.perform(given, () => interrupting.note(state, inFlight, "Timeout"))
 }
 
 const currentRunOf = (state: State, inFlight: InFlight): Current =>

@@ -13,6 +13,7 @@ export const maxLines = firstLines + lastLines
 export class RunLog implements Lines {
   // most runs log nothing: no list is made for them
   private fresh: Array<LogLine> | null = null
+  private saving: ReadonlyArray<LogLine> | null = null
   private last: Array<LogLine> | null = null
   private dropped = 0
   private seq: number
@@ -60,8 +61,23 @@ export class RunLog implements Lines {
     }
   }
 
-  /** The lines to store now. */
+  /** The lines to store now. Until it is known that they are stored, they are left also to the end of the attempt. */
   take(): ReadonlyArray<LogLine> {
+    const lines = this.takeFresh()
+    this.saving = lines
+    return lines
+  }
+
+  /** What `take` gave is stored, or is to be stored later; unless the attempt has ended, and its settlement has it too. */
+  saved(isStored: boolean): void {
+    const lines = this.saving
+    this.saving = null
+    if (lines !== null && !isStored) {
+      this.putBack(lines)
+    }
+  }
+
+  private takeFresh(): ReadonlyArray<LogLine> {
     const lines = this.fresh ?? noLines
     this.fresh = null
     return lines
@@ -76,8 +92,10 @@ export class RunLog implements Lines {
 
   /** All lines left, at the end of the attempt; where lines were left out, the first of the last says how many. */
   takeAll(): ReadonlyArray<LogLine> {
-    const { dropped, last } = this
-    const fresh = this.take()
+    const { dropped, last, saving } = this
+    this.saving = null
+    const rest = this.takeFresh()
+    const fresh = saving === null ? rest : [...saving, ...rest]
     if (last === null) {
       return fresh
     }

@@ -1,4 +1,4 @@
-import { type Cause, Duration, Effect, Option } from "effect"
+import { type Cause, Clock, Duration, Effect, Option } from "effect"
 import { type Settled, type Settlement, written } from "../Broker.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
@@ -43,8 +43,8 @@ export const answered = (state: State, ended: Ended, answer: Settled | undefined
 }
 
 /**
- * The call before may have written the end, only its answer did not arrive. Nobody else writes under the same fence, so a run
- * that has left `running` with it has done so by this end.
+ * The call before may have written the end, only its answer did not arrive. No other consumer writes under the same fence, so
+ * a run that has left `running` with it has done so by this end.
  */
 const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
   const { fence, id } = ended.settlement.run
@@ -52,12 +52,19 @@ const lookUp = (state: State, ended: Ended): Effect.Effect<void> => {
     onFailure: (error) => (error.transient ? Effect.sync(() => handInAgain(state, ended)) : lost(state, ended)),
     onSuccess: ([found]) =>
       found !== undefined && Option.isSome(found) && found.value.fence === fence && found.value.state !== "running"
-        ? Effect.sync(() => finish(state, ended, found.value))
+        ? Effect.sync(() => (isEndOf(ended.settlement, found.value) ? finish : letGoOf)(state, ended, found.value))
         : lost(state, ended)
   })
 }
 
-const handInAgain = (state: State, ended: Ended): void => {
+/** A run that was to be performed again may have been cancelled since, while it waited; who did so has told of it. */
+const isEndOf = ({ now, run }: Settlement, found: EncodedRun): boolean =>
+  isFinal(run.state) || !isFinal(found.state) || found.endedAt === now
+
+const letGoOf = (state: State, { inFlight }: Ended): void => letGo(state, inFlight)
+
+/** Hands an end in again, which could not be written. */
+export const handInAgain = (state: State, ended: Ended): void => {
   state.ended.push(ended)
   wake(state)
 }
@@ -72,11 +79,14 @@ const lost = (state: State, { inFlight, settlement: { run } }: Ended): Effect.Ef
 export const finish = (state: State, { inFlight, settlement }: Ended, run: EncodedRun): void => {
   // an attempt that has not begun has no end to tell of
   if (inFlight.isBegun) {
-    state.bus.publish({ run, from: "running", at: settlement.now })
+    state.bus.end(run, settlement.now)
   }
   measure(inFlight, run)
   if (state.stopping) {
     report(state, inFlight, run)
+  }
+  if (state.drained !== null && isFinal(run.state)) {
+    state.drained[run.state] = (state.drained[run.state] ?? 0) + 1
   }
   letGo(state, inFlight)
 }
@@ -103,7 +113,8 @@ const report = ({ report }: State, inFlight: InFlight, run: EncodedRun): void =>
 /** What cannot be written is left to who takes the run over. */
 export const abandon = (state: State, inFlight: InFlight, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   Effect.logError("a run could not be settled; it will be taken over", cause).pipe(
-    Effect.zipRight(state.broker.now),
+    // a place must be freed whatever befalls the broker
+    Effect.zipRight(Effect.catchAllCause(state.broker.now, () => Clock.currentTimeMillis)),
     Effect.map((now) => loseSight(state, inFlight, now))
   )
 
@@ -118,10 +129,14 @@ const letGo = (state: State, inFlight: InFlight): void => {
     inFlight.meter.letGo()
   }
   state.inFlights.remove(inFlight)
+  state.bus.forget(inFlight.run)
   // the broker does not know that this consumer has room for another run of the task now
   state.hungry ||= inFlight.entry.definition.limits.perConsumer !== null
   if (state.inFlights.size === 0) {
     state.busy.unsafeClose()
   }
+  // what has ended may have made something due that a draining consumer is to perform
+  state.hungry ||= state.phase === "draining"
+  state.idle.look()
   wake(state)
 }

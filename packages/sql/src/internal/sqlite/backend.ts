@@ -5,6 +5,7 @@ import * as Signals from "../signals.js"
 import type { Transactions } from "../transactions.js"
 import * as Broker from "./broker.js"
 import * as Database from "./database.js"
+import * as Migrate from "./migrate.js"
 import * as Records from "./records.js"
 import { prune } from "./retention.js"
 import * as Schema from "./schema.js"
@@ -19,6 +20,7 @@ export const make = Effect.fnUntraced(function* (options: {
   readonly client: SqliteClient
   readonly transactions: Transactions
   readonly prefix: string
+  readonly migrate: boolean
   readonly watchInterval: Duration.Duration
   readonly rules: ReadonlyArray<Rule>
   readonly pruneInterval: Duration.Duration
@@ -26,7 +28,7 @@ export const make = Effect.fnUntraced(function* (options: {
   const { client, prefix, pruneInterval, rules, transactions, watchInterval } = options
   const tables = yield* Schema.tables(prefix)
   const database = yield* Database.make(client)
-  yield* Schema.ensure(database, tables)
+  yield* Migrate.ensure(database, tables, options)
   const alone = isPrivate(client.config.filename)
   const signals = yield* Signals.make
   const parts = { database, tables, signals, transactions, records: Records.make(tables) }

@@ -33,8 +33,16 @@ interface Allowed extends Open {
   readonly quotas: ReadonlyMap<string, Quota>
 }
 
-/** Where runs of a task wait in a queue: the last of their lanes, if there is one, and whether some are to be moved to theirs. */
-type Place = readonly [task: string, queue: string, lastLane: string | null, due: 0 | 1]
+/**
+ * Where runs of a task wait in a queue: the last of the lanes with due ones, if there is one, and when the first of those is
+ * due that do not stand in a lane yet.
+ */
+interface Place {
+  readonly task: string
+  readonly queue: string
+  readonly lastLane: string | null
+  readonly dueAt: number | null
+}
 
 /** What was seen without a transaction, or in the one in which the claim is made. */
 interface Seen {
@@ -96,20 +104,20 @@ const allowed = Effect.fnUntraced(function* (
   return { ...opened, quotas }
 })
 
-const isReady = ([, , lastLane, due]: Place): boolean => lastLane !== null || due === 1
+const isDue = ({ dueAt }: Place, now: number): boolean => dueAt !== null && dueAt <= now
+
+/** When the next run becomes due. */
+const nextDue = (places: ReadonlyArray<Place>, now: number): number =>
+  places.reduce((next, { dueAt }) => (dueAt !== null && dueAt > now && dueAt < next ? dueAt : next), never)
 
 /** Where runs of these tasks wait. */
 const placesOf = (
   run: Run,
   { texts }: Parts,
   tasks: ReadonlyArray<string>,
-  queues: ReadonlyArray<string>,
-  now: number
+  queues: ReadonlyArray<string>
 ): Effect.Effect<ReadonlyArray<Place>, SqlError> =>
-  Effect.map(
-    run.values<Place>(texts.places, [{ now, tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }]),
-    (places) => places.filter(isReady)
-  )
+  run<Place>(texts.places, [{ tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }])
 
 /** What an idle consumer pays for: a few index look-ups, and no transaction. */
 const look = Effect.fnUntraced(function* (
@@ -119,13 +127,8 @@ const look = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Seen, SqlError> {
   const { consumer, now } = request
   const seen = yield* allowed(run, parts, request)
-  const places = yield* placesOf(run, parts, Array.from(seen.quotas.keys()), seen.queues, now)
-  const [next] = yield* run<{
-    readonly due: number | null
-    readonly lease: number | null
-    readonly hold: number | null
-    readonly expired: 0 | 1
-  }>(parts.texts.next, [
+  const places = yield* placesOf(run, parts, Array.from(seen.quotas.keys()), seen.queues)
+  const [leases] = yield* run<{ readonly next: number | null; readonly expired: 0 | 1 }>(parts.texts.leases, [
     {
       now,
       consumer,
@@ -134,24 +137,28 @@ const look = Effect.fnUntraced(function* (
       queues: JSON.stringify(seen.queues)
     }
   ])
-  const nextAt = Math.min(next?.due ?? never, next?.lease ?? never, next?.hold ?? never, seen.heldUntil)
-  return { allowed: seen, places, expired: next?.expired === 1, nextAt }
+  return {
+    allowed: seen,
+    places: places.filter((place) => place.lastLane !== null || isDue(place, now)),
+    expired: leases?.expired === 1,
+    nextAt: Math.min(nextDue(places, now), leases?.next ?? never, seen.heldUntil)
+  }
 })
 
-/** The runs whose lease has ended; their ledgers tell of the attempts that crashed. */
-const expiredRows = Effect.fnUntraced(function* (
+/** The runs whose lease has ended; their ledgers tell of the attempts that crashed. Of held keys they wait for the end. */
+const takeOver = Effect.fnUntraced(function* (
   run: Run,
   { texts }: Parts,
   { limit, now }: ClaimRequest,
   { queues, tasks }: Open
-): Effect.fn.Return<ReadonlyArray<Row>, SqlError> {
-  const rows = yield* run.values<Row>(texts.expired, [
-    { now, limit, tasks: JSON.stringify(tasks), queues: JSON.stringify(queues) }
-  ])
+): Effect.fn.Return<Choice, SqlError> {
+  const names = JSON.stringify(tasks)
+  const rows = yield* run.values<Row>(texts.expired, [{ now, limit, tasks: names, queues: JSON.stringify(queues) }])
   for (const row of rows) {
     yield* run(texts.crash, [{ row: rowidOf(row), ledger: crashed(toRun(row), now) }])
   }
-  return rows
+  const [held] = yield* run<{ readonly until: number | null }>(texts.heldUntil, [{ now, tasks: names }])
+  return { rows, refused: noneRefused, nextAt: held?.until ?? never }
 })
 
 /** Moves what has become due to its lanes; gives the places as they are then. */
@@ -162,17 +169,20 @@ const promote = Effect.fnUntraced(function* (
   places: ReadonlyArray<Place>,
   limit: number
 ): Effect.fn.Return<ReadonlyArray<Place>, SqlError> {
-  const still: Array<Place> = []
-  for (const place of places) {
-    const [task, queue, , due] = place
-    if (due === 0) {
-      still.push(place)
-      continue
-    }
-    yield* run(parts.texts.promote, [{ task, queue, now, portion: Math.max(limit, portion) }])
-    still.push(...(yield* placesOf(run, parts, [task], [queue], now)))
+  if (!places.some((place) => isDue(place, now))) {
+    return places
   }
-  return still
+  const promoted: Array<Place> = []
+  for (const place of places) {
+    const { queue, task } = place
+    if (isDue(place, now)) {
+      yield* run(parts.texts.promote, [{ task, queue, now, portion: Math.max(limit, portion) }])
+      promoted.push(...(yield* placesOf(run, parts, [task], [queue])))
+    } else {
+      promoted.push(place)
+    }
+  }
+  return promoted
 })
 
 /** The rows with these numbers, in that order. */
@@ -199,7 +209,7 @@ const plainRows = Effect.fnUntraced(function* (
   const { texts } = parts
   const isOnlyLane = places.length === 1
   const heads: Array<readonly [Head, Quota]> = []
-  for (const [task, , lane] of places) {
+  for (const { lastLane: lane, task } of places) {
     const quota = quotas.get(task)
     if (quota === undefined) {
       continue
@@ -221,11 +231,11 @@ const plainRows = Effect.fnUntraced(function* (
 
 /** Whether nothing but one number for each task stands between the runs of these places and a claim. */
 const allPlain = ({ queueLimits }: ClaimRequest, { quotas }: Allowed, places: ReadonlyArray<Place>): boolean =>
-  places.every(([task, queue, lane]) => {
+  places.every(({ lastLane, queue, task }) => {
     const quota = quotas.get(task)
     return (
       quota === undefined ||
-      (isPlain(quota.task) && lane === laneOf(queue, task) && queueLimits.every((limit) => limit.queue !== queue))
+      (isPlain(quota.task) && lastLane === laneOf(queue, task) && queueLimits.every((limit) => limit.queue !== queue))
     )
   })
 
@@ -239,17 +249,20 @@ const choose = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Choice, SqlError> {
   const { allowed } = seen
   const places = yield* promote(run, parts, request, seen.places, limit)
+  const nextAt = nextDue(places, request.now)
   if (allPlain(request, allowed, places)) {
-    return { rows: yield* plainRows(run, parts, allowed, places, limit), refused: noneRefused, nextAt: never }
+    return { rows: yield* plainRows(run, parts, allowed, places, limit), refused: noneRefused, nextAt }
   }
   const admitted = yield* parts.admit(run, request, {
     limit,
-    places: places.flatMap(([task, queue, , due]) => {
+    places: places.flatMap((place) => {
+      const { queue, task } = place
       const quota = allowed.quotas.get(task)
-      return quota === undefined ? [] : [{ task: quota.task, queue, isMoreDue: due === 1 }]
+      return quota === undefined ? [] : [{ task: quota.task, queue, isMoreDue: isDue(place, request.now) }]
     })
   })
-  return { ...admitted, rows: yield* rowsOf(run, parts, admitted.rowids) }
+  const rows = yield* rowsOf(run, parts, admitted.rowids)
+  return { rows, refused: admitted.refused, nextAt: Math.min(nextAt, admitted.nextAt) }
 })
 
 /** A run as the claim makes it. */
@@ -293,15 +306,17 @@ const take = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Claimed, SqlError> {
   const { consumer, leaseUntil, limit, now } = request
   const { allowed } = seen
-  const expired = seen.expired ? yield* expiredRows(run, parts, request, allowed) : []
-  const left = limit - expired.length
+  const expired = seen.expired ? yield* takeOver(run, parts, request, allowed) : nothingChosen
+  const left = limit - expired.rows.length
   const chosen = left > 0 && seen.places.length > 0 ? yield* choose(run, parts, request, seen, left) : nothingChosen
-  const rows = [...expired, ...chosen.rows]
+  const rows = [...expired.rows, ...chosen.rows]
   if (rows.length > 0) {
     yield* run(parts.texts.start, [{ consumer, leaseUntil, now, rows: JSON.stringify(rows.map(rowidOf)) }])
   }
-  const runs = rows.map((row, i) => claimed(row, request, i < expired.length, chosen.refused.get(rowidOf(row)) ?? null))
-  return answer(runs, Math.min(seen.nextAt, chosen.nextAt), allowed)
+  const runs = rows.map((row, i) =>
+    claimed(row, request, i < expired.rows.length, chosen.refused.get(rowidOf(row)) ?? null)
+  )
+  return answer(runs, Math.min(seen.nextAt, expired.nextAt, chosen.nextAt), allowed)
 })
 
 /** A consumer that was interrupted meanwhile would never learn of its claims: they are undone before they are committed. */
@@ -332,7 +347,7 @@ export const make = (t: Tables, turns: Turns) => {
         taken(run, request, {
           ...seen,
           allowed,
-          places: seen.places.filter(([task, queue]) => allowed.quotas.has(task) && allowed.queues.includes(queue))
+          places: seen.places.filter(({ queue, task }) => allowed.quotas.has(task) && allowed.queues.includes(queue))
         })
       ),
 

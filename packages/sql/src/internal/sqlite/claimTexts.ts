@@ -18,41 +18,34 @@ export const makeTexts = (t: Tables) => ({
   SELECT count(*) FROM ${t.queue} WHERE state = 'running' AND task = value
 ) AS running FROM json_each(:tasks)`,
 
-  // Which lane with a due run comes last, and whether a run is due that is still to be moved to its lane.
-  places: `SELECT served.value, source.value, (
+  // Which lane with a due run comes last, and when the first run that is still to be moved to its lane is due.
+  places: `SELECT served.value AS task, source.value AS queue, (
   SELECT max(lane) FROM ${t.queue} WHERE state = 'queued'
     AND lane >= source.value || char(31) || served.value AND lane < source.value || char(31) || served.value || ' '
-), EXISTS (
-  SELECT 1 FROM ${t.queue} AS run
-  WHERE run.state = 'scheduled' AND run.task = served.value AND run.queue = source.value AND run.due_at <= :now
-) FROM json_each(:tasks) AS served CROSS JOIN json_each(:queues) AS source`,
+) AS lastLane, (
+  SELECT due_at FROM ${t.queue} AS run
+  WHERE run.state = 'scheduled' AND run.task = served.value AND run.queue = source.value ORDER BY due_at LIMIT 1
+) AS dueAt FROM json_each(:tasks) AS served CROSS JOIN json_each(:queues) AS source`,
 
-  // Whether a lease of these tasks has ended, and when the next run becomes due, the next lease of another ends, or the next
-  // hold of a run whose lease has ended.
-  next: `SELECT (
-  SELECT min((
-    SELECT due_at FROM ${t.queue} AS run
-    WHERE run.state = 'scheduled' AND run.task = served.value AND run.queue = source.value AND run.due_at > :now
-    ORDER BY due_at LIMIT 1
-  )) FROM json_each(:tasks) AS served CROSS JOIN json_each(:queues) AS source
-) AS due, (
+  // Whether a lease of these tasks has ended, and when the next lease of another ends.
+  leases: `SELECT (
   SELECT min((
     SELECT lease_until FROM ${t.queue}
     WHERE state = 'running' AND task = value AND lease_until > :now AND consumer <> :consumer
     ORDER BY lease_until LIMIT 1
   )) FROM json_each(:served)
-) AS lease, (
-  SELECT min((
-    SELECT min(held.until) FROM ${t.queue} AS run CROSS JOIN ${t.rate} AS held
-    WHERE run.state = 'running' AND run.task = value AND run.lease_until <= :now
-      AND held.name = ${heldNameOf("run")} AND held.until > :now
-  )) FROM json_each(:tasks)
-) AS hold, EXISTS (
+) AS next, EXISTS (
   SELECT 1 FROM json_each(:tasks) WHERE EXISTS (
-    SELECT 1 FROM ${t.queue} AS run WHERE state = 'running' AND task = value AND lease_until <= :now
-      AND queue IN (SELECT value FROM json_each(:queues)) AND ${isUnheld(t)}
+    SELECT 1 FROM ${t.queue} WHERE state = 'running' AND task = value AND lease_until <= :now
+      AND queue IN (SELECT value FROM json_each(:queues))
   )
 ) AS expired`,
+
+  // When the next hold ends of keys of a run whose lease has ended.
+  heldUntil: `SELECT min(held.until) AS until
+FROM json_each(:tasks) AS task CROSS JOIN ${t.queue} AS run CROSS JOIN ${t.rate} AS held
+WHERE run.state = 'running' AND run.task = task.value AND run.lease_until <= :now
+  AND held.name = ${heldNameOf("run")} AND held.until > :now`,
 
   promote: `UPDATE ${t.queue} SET state = 'queued' WHERE rowid IN (
   SELECT rowid FROM ${t.queue} WHERE state = 'scheduled' AND task = :task AND queue = :queue AND due_at <= :now

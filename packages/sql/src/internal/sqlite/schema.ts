@@ -1,12 +1,5 @@
-import * as Reactivity from "@effect/experimental/Reactivity"
-import * as Migrator from "@effect/sql/Migrator"
-import * as SqlClient from "@effect/sql/SqlClient"
-import { SqlError } from "@effect/sql/SqlError"
-import * as Statement from "@effect/sql/Statement"
-import { InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
-import { Effect, Either, Option, Predicate } from "effect"
-import type { Database } from "./database.js"
-import { backend } from "./errors.js"
+import { InvalidOption } from "@effect-tasks/core/TaskError"
+import { Either } from "effect"
 
 /** The names of the tables. */
 export interface Tables {
@@ -85,7 +78,7 @@ const counted = (t: Tables, row: "NEW" | "OLD", change: 1 | -1): string =>
   ON CONFLICT (queue, task, state) DO UPDATE SET runs = runs + ${change};`
 
 /** The first version of the tables. Each statement is one text. */
-const version1 = (t: Tables): ReadonlyArray<string> => [
+export const version1 = (t: Tables): ReadonlyArray<string> => [
   // Unfinished runs only. Each index serves one question of a claim and holds only the rows that can answer it, so a claim
   // reads neither history nor runs that it may not take.
   `CREATE TABLE ${t.queue} (
@@ -172,73 +165,3 @@ BEGIN ${counted(t, "OLD", -1)} ${counted(t, "NEW", 1)} END`,
   stopping INTEGER NOT NULL
 ) WITHOUT ROWID`
 ]
-
-const statements = (texts: ReadonlyArray<string>): Effect.Effect<void, unknown, SqlClient.SqlClient> =>
-  Effect.flatMap(SqlClient.SqlClient, (sql) => Effect.forEach(texts, (text) => sql.unsafe(text), { discard: true }))
-
-/** All versions, in order; the number in the name is the version. A released one never changes. */
-const migrations = (t: Tables): Record<string, Effect.Effect<void, unknown, SqlClient.SqlClient>> => ({
-  "0001_tables": statements(version1(t))
-})
-
-const innermost = (cause: unknown): string =>
-  Predicate.hasProperty(cause, "cause") && cause.cause !== undefined && cause.cause !== null
-    ? innermost(cause.cause)
-    : cause instanceof Error
-      ? cause.message
-      : String(cause)
-
-const migrationFailed = (error: Migrator.MigrationError): SqlError =>
-  new SqlError({ message: error.message, cause: new Error(`${error.message}: ${innermost(error)}`, { cause: error }) })
-
-/**
- * The Migrator compares versions and writes in a deferred transaction of its own, which fails when several processes start
- * at once. Inside an immediate one, where it makes a savepoint, they come one after the other.
- */
-const migrate = (database: Database, t: Tables) =>
-  database.write("migrate", () =>
-    Effect.gen(function* () {
-      const sql = yield* SqlClient.make({
-        acquirer: Effect.succeed(database.connection),
-        compiler: Statement.makeCompilerSqlite(),
-        spanAttributes: []
-      })
-      yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations(t)), table: t.migrations }).pipe(
-        Effect.provideService(SqlClient.SqlClient, sql),
-        Effect.provideService(SqlClient.TransactionConnection, [database.connection, 0])
-      )
-    }).pipe(
-      Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
-      Effect.withTracerEnabled(false),
-      Effect.catchTag("MigrationError", (error) => Effect.fail(migrationFailed(error))),
-      // a migration that fails is a defect of the Migrator
-      Effect.catchSomeDefect((defect) =>
-        defect instanceof Migrator.MigrationError ? Option.some(Effect.fail(migrationFailed(defect))) : Option.none()
-      )
-    )
-  )
-
-const version = Effect.fnUntraced(function* (database: Database, t: Tables) {
-  const exists = yield* database.read("open", (run) =>
-    run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", [t.migrations])
-  )
-  if (exists.length === 0) {
-    return 0
-  }
-  const [found] = yield* database.read("open", (run) =>
-    run<{ readonly version: number | null }>(`SELECT max(migration_id) AS version FROM ${t.migrations}`)
-  )
-  return found?.version ?? 0
-})
-
-/** Brings the tables to the version that this code knows, and refuses to work on a later one. */
-export const ensure = Effect.fnUntraced(function* (database: Database, t: Tables) {
-  const known = Object.keys(migrations(t)).length
-  const found = yield* version(database, t)
-  if (found > known) {
-    return yield* new SchemaVersionError({ backend, found, known })
-  }
-  if (found < known) {
-    yield* migrate(database, t)
-  }
-})
