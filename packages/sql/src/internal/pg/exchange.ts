@@ -96,9 +96,12 @@ const takeLate = (t: Names): string => `
  * and goes on with `look` and `start`.
  */
 const openPlaces = (t: Names): string => `
-  SELECT array_agg(served.place), array_agg(open.is_special), coalesce(bool_or(open.is_special), false)
-  INTO v_open, v_open_special, v_special
-  FROM unnest(p_lanes, p_lane_tasks, p_lane_queues) WITH ORDINALITY AS served (lane, task, queue, place)
+  SELECT array_agg(served.place), array_agg(open.is_special), coalesce(bool_or(open.is_special), false),
+    array_agg(served.lane), array_agg(served.task), array_agg(least(v_left, served.most)),
+    array_agg(DISTINCT hashtext(served.task)) FILTER (WHERE served.most IS NOT NULL)
+  INTO v_open, v_open_special, v_special, v_lanes, v_tasks, v_free, v_locks
+  FROM unnest(p_lanes, p_lane_tasks, p_lane_queues, p_lane_limits) WITH ORDINALITY
+    AS served (lane, task, queue, most, place)
   CROSS JOIN LATERAL (
     SELECT EXISTS (SELECT 1 FROM ${t.queue} WHERE state = 'queued' AND lane = served.lane) AS is_plain,
       EXISTS (
@@ -121,12 +124,6 @@ const openPlaces = (t: Names): string => `
  * and by nobody who has not something to claim.
  */
 const open = (t: Names): string => `
-  SELECT array_agg(p_lanes[open.place]), array_agg(p_lane_tasks[open.place]),
-    array_agg(least(v_left, p_lane_limits[open.place])),
-    array_agg(DISTINCT hashtext(p_lane_tasks[open.place])) FILTER (WHERE p_lane_limits[open.place] IS NOT NULL)
-  INTO v_lanes, v_tasks, v_free, v_locks
-  FROM unnest(v_open) AS open (place);
-
   IF v_locks IS NOT NULL THEN
     FOREACH v_lock IN ARRAY v_locks LOOP
       PERFORM pg_advisory_xact_lock(hashtext(${literal(`${t.lock} limit`)}), v_lock);

@@ -60,7 +60,7 @@ const remember = (t: Names): string => `kept AS (
   ), ending AS (
     SELECT held.task, held.key, kept.key_held AS until, kept.key_held <= coalesce(kept.ended_at, 0) AS is_free
     FROM kept JOIN ${t.key} AS held ON held.task = kept.task AND held.key = kept.key AND held.run_id = kept.id
-    ORDER BY held.task, held.key FOR UPDATE OF held
+    WHERE kept.key IS NOT NULL ORDER BY held.task, held.key FOR UPDATE OF held
   ), freed AS (
     DELETE FROM ${t.key} AS held USING ending
     WHERE ending.is_free AND held.task = ending.task AND held.key = ending.key
