@@ -1,3 +1,4 @@
+import os from "node:os"
 import { defineConfig } from "vitest/config"
 
 /** A second, machine-readable report, beside the one for people: `VITEST_JSON=file vitest run`. */
@@ -10,6 +11,9 @@ export default defineConfig({
     // Layers and Scopes keep tests apart, so the files of one worker share the modules that are loaded already.
     pool: "forks",
     isolate: false,
+    // Much of the time goes by in waiting for a server or a disk: two files at once even on two cores.
+    maxWorkers: Math.max(2, os.availableParallelism() - 1),
+    minWorkers: 1,
     reporters: json ? ["default", ["json", { outputFile: json }]] : ["default"]
   }
 })

@@ -384,6 +384,8 @@ describe.skipIf(isSkipped)("PgBackend", () => {
           schema,
           listen: false,
           maxConnections: 1,
+          // nobody else is to find out first that the connection is silent
+          retention: keepAll,
           operationTimeout: "300 millis"
         } as const
         const context = yield* Layer.build(PgBackend.layer(options))

@@ -3,7 +3,7 @@ import os from "node:os"
 import path from "node:path"
 import { SqliteBackend } from "@effect-tasks/sql"
 import { Effect, Layer } from "effect"
-import { conformance } from "./conformance/index.js"
+import { brokerConformance, conformance } from "./conformance/index.js"
 import { transactional } from "./conformance/transactions.js"
 
 const directory = Effect.acquireRelease(
@@ -20,7 +20,8 @@ conformance("SQLite, in a file", {
 
 transactional("SQLite, in transactions", { storage: inFile })
 
-// Nobody else can open a database in memory, so the processes of a test share the one connection.
-conformance("SQLite, in memory", {
+// Nobody else can open a database in memory, so the processes of a test share the one connection. What is above the backend is
+// the same as with a file.
+brokerConformance("SQLite, in memory", {
   storage: Effect.map(Layer.build(SqliteBackend.layer({ filename: ":memory:" })), Layer.succeedContext)
 })

@@ -90,9 +90,15 @@ const families: Record<string, Family> = {
 }
 
 /** Declares the whole suite for a backend. Its tests mostly wait, so several run at one time. */
-export const conformance = (name: string, subject: Subject): void => {
+export const conformance = (name: string, subject: Subject): void => declareAll(name, subject, () => true)
+
+/** Declares the families that speak with broker and store alone. */
+export const brokerConformance = (name: string, subject: Subject): void =>
+  declareAll(name, subject, (title) => title === "store" || title.startsWith("broker:"))
+
+const declareAll = (name: string, subject: Subject, isWanted: (title: string) => boolean): void => {
   describe.concurrent(name, () => {
-    for (const [title, declare] of Object.entries(families)) {
+    for (const [title, declare] of Object.entries(families).filter(([title]) => isWanted(title))) {
       describe(title, () => family(subject, declare))
     }
   })
