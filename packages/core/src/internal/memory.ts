@@ -20,12 +20,13 @@ import {
   settleUnder,
   written
 } from "../Broker.js"
-import type { ConsumerRecord, CountQuery, LogLine, QueueStats, RunFilter, RunQuery } from "../Store.js"
+import type { ConsumerRecord, CountQuery, QueueStats, RunFilter, RunQuery } from "../Store.js"
 import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
 import { Chooser } from "./memoryClaim.js"
 import { Controls } from "./memoryControls.js"
+import { History } from "./memoryHistory.js"
 import { Keys, keyOf } from "./memoryKeys.js"
 import { Running } from "./memoryRunning.js"
 import { type Entry, makeEntry, Waiting } from "./memoryWaiting.js"
@@ -38,15 +39,12 @@ export class Memory {
   readonly running = new Running()
   readonly controls = new Controls()
   readonly keys = new Keys()
-  readonly history = new Map<RunId, EncodedRun>()
-  readonly logs = new Map<RunId, Array<LogLine>>()
+  readonly history: History
   readonly consumers = new Map<string, ConsumerRecord>()
   private readonly chooser = new Chooser(this.waiting, this.running, this.controls)
 
-  readonly keepEnded: number
-
   constructor(keepEnded: number) {
-    this.keepEnded = keepEnded
+    this.history = new History(keepEnded)
   }
 
   private wait(run: EncodedRun): void {
@@ -224,7 +222,7 @@ export class Memory {
       return answer
     }
     this.running.remove(entry)
-    this.appendLogs(logs)
+    this.history.appendLogs(logs)
     if (isFinal(run.state)) {
       this.entries.delete(run.id)
       this.remember(run)
@@ -237,38 +235,11 @@ export class Memory {
     return answer
   }
 
-  /** Moves an ended run to the history, of which the newest `keepEnded` stay. */
+  /** Moves an ended run to the history. */
   remember(run: EncodedRun): void {
-    const known = this.history.get(run.id)
-    if (known !== undefined && known.fence > run.fence) {
-      return
+    if (this.history.add(run)) {
+      this.keys.end(run)
     }
-    this.history.set(run.id, run)
-    this.keys.end(run)
-    if (this.history.size > this.keepEnded) {
-      this.forgetOldest()
-    }
-  }
-
-  private forgetOldest(): void {
-    for (const id of this.history.keys()) {
-      if (this.history.size <= this.keepEnded) {
-        return
-      }
-      this.history.delete(id)
-      this.logs.delete(id)
-    }
-  }
-
-  /** Removes ended runs; gives how many there were. */
-  remove(ids: ReadonlyArray<RunId>): number {
-    return ids.filter((id) => {
-      const isEnded = this.history.delete(id)
-      if (isEnded) {
-        this.logs.delete(id)
-      }
-      return isEnded
-    }).length
   }
 
   extend({ claims, leaseUntil }: Extension): Extended {
@@ -366,23 +337,6 @@ export class Memory {
       queues.set(queue, stats)
     }
     return Array.from(queues.values())
-  }
-
-  appendLogs(lines: ReadonlyArray<LogLine>): void {
-    for (const line of lines) {
-      const log = this.logs.get(line.runId)
-      if (log === undefined) {
-        this.logs.set(line.runId, [line])
-        continue
-      }
-      let at = log.length
-      while (at > 0 && log[at - 1]!.seq > line.seq) {
-        at--
-      }
-      if (log[at - 1]?.seq !== line.seq) {
-        log.splice(at, 0, line)
-      }
-    }
   }
 }
 

@@ -62,19 +62,24 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
       Effect.sync(() => {
         for (const { logs, run } of records) {
           memory.remember(run)
-          memory.appendLogs(logs)
+          memory.history.appendLogs(logs)
         }
         signalEnded(ended(records.map(({ run }) => run)))
       }),
     get: (ids) => Effect.sync(() => ids.map((id) => memory.get(id))),
     runs: (query) => Effect.sync(() => memory.runs(query)),
     count: (filter) => Effect.sync(() => memory.count(filter)),
-    remove: (ids) => Effect.sync(() => memory.remove(ids)),
+    remove: (ids) => Effect.sync(() => ids.filter((id) => memory.history.remove(id)).length),
     counts: (query) => Effect.sync(() => memory.counts(query)),
     queues: Effect.sync(() => memory.queues()),
-    appendLogs: (lines) => Effect.sync(() => memory.appendLogs(lines)),
+    appendLogs: (lines) => Effect.sync(() => memory.history.appendLogs(lines)),
     logs: (id, { fromSeq, limit }) =>
-      Effect.sync(() => (memory.logs.get(id) ?? []).filter((line) => line.seq >= fromSeq).slice(0, limit)),
+      Effect.sync(() =>
+        memory.history
+          .linesOf(id)
+          .filter((line) => line.seq >= fromSeq)
+          .slice(0, limit)
+      ),
     putConsumers: (consumers) =>
       Effect.sync(() => consumers.forEach((consumer) => memory.consumers.set(consumer.id, consumer))),
     removeConsumers: (ids) => Effect.sync(() => ids.forEach((id) => memory.consumers.delete(id))),
