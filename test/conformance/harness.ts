@@ -11,9 +11,10 @@ import {
   type TaskGroup,
   TaskLogger,
   TaskManager,
-  TaskRun
+  type TaskRun
 } from "@effect-tasks/core"
 import { Chunk, Clock, Context, Duration, Effect, Exit, identity, Layer, Scope, TestClock } from "effect"
+import { ascending } from "../fixtures/runIds.js"
 
 /**
  * A backend under test: makes a new, empty storage, and gives the Layer that opens it. Each build of the Layer is a user of
@@ -65,7 +66,6 @@ export class Storage extends Context.Tag("conformance/Storage")<
 const makeStorage = Effect.fnUntraced(function* (subject: Subject) {
   const activity = new Activity()
   const layer = yield* subject.storage
-  let ids = 0
   return Storage.of({
     open: Layer.map(Layer.orDie(layer), (context) =>
       Context.make(Broker.Broker, activity.watchAll(Context.get(context, Broker.Broker))).pipe(
@@ -73,7 +73,7 @@ const makeStorage = Effect.fnUntraced(function* (subject: Subject) {
       )
     ),
     activity,
-    nextId: () => TaskRun.RunId.make(`00000000-0000-7000-8000-${(++ids).toString(16).padStart(12, "0")}`)
+    nextId: ascending()
   })
 })
 
