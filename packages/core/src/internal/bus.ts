@@ -3,7 +3,7 @@ import type { LogLine } from "../Store.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Observer } from "../TaskLogger.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
-import { path, type TaskState } from "../TaskState.js"
+import { isFinal, path, type TaskState } from "../TaskState.js"
 import * as codec from "./codec.js"
 import { Feed, withoutMarkers } from "./feed.js"
 import type { Meter } from "./metrics.js"
@@ -47,6 +47,9 @@ const wantsLine = ({ minLevel, runId, task }: LineFilter, line: LogLine, taskOfL
   (task === undefined || task === taskOfLine) &&
   (minLevel === undefined || LogLevel.greaterThanEqual(levelOf(line), minLevel))
 
+/** So many runs that were claimed more than once are known after their end. */
+const mostEnded = 10_000
+
 /**
  * The way of events and log lines from the runtime to those who listen in this process.
  *
@@ -63,6 +66,8 @@ export class Bus {
   private readonly held = new Map<RunId, Array<Transition>>()
   /** The claims whose beginning was told, and whether their end was too, by somebody else. */
   private readonly claims = new Map<RunId, { readonly fence: number; readonly isTold: boolean }>()
+  /** Runs whose end was told and that were claimed before: the answer to an older claim may still be under way. */
+  private readonly ended = new Set<RunId>()
   private readonly meter: Meter
 
   constructor(meter: Meter) {
@@ -101,6 +106,9 @@ export class Bus {
 
   /** Tells that a run is performed under a new claim; it was in the state `previous` before. */
   begin(run: EncodedRun, previous: "queued" | "scheduled" | "running", at: number): void {
+    if (this.ended.has(run.id) || (this.claims.get(run.id)?.fence ?? 0) > run.fence) {
+      return
+    }
     const from = previous === "running" ? "queued" : previous
     this.tellUntold(run, from, at, previous === "running")
     this.claims.set(run.id, { fence: run.fence, isTold: false })
@@ -115,6 +123,7 @@ export class Bus {
       this.claims.set(run.id, { ...claim, isTold: true })
     }
     this.publish({ run, from: previous, at })
+    this.noteEnd(run)
   }
 
   /** Tells how a claim has ended, unless that is told. */
@@ -122,8 +131,18 @@ export class Bus {
     const claim = this.claims.get(run.id)
     if (claim === undefined || (claim.fence === run.fence && !claim.isTold)) {
       this.publish({ run, from: "running", at })
+      this.noteEnd(run)
     }
     this.forget(run)
+  }
+
+  private noteEnd({ fence, id, state }: EncodedRun): void {
+    if (fence > 1 && isFinal(state) && this.hasListeners) {
+      this.ended.add(id)
+      if (this.ended.size > mostEnded) {
+        this.ended.clear()
+      }
+    }
   }
 
   /** Nothing more is to be told of a claim. */
