@@ -38,6 +38,7 @@ const readingOrder = [
   "TaskRun",
   "Store",
   "Broker",
+  "RunRecord",
   "Admission",
   "Backend",
   "TaskMetrics",

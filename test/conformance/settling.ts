@@ -1,5 +1,5 @@
 import { assert } from "@effect/vitest"
-import { Broker, Store, TaskState } from "@effect-tasks/core"
+import { Broker, RunRecord, Store, TaskState } from "@effect-tasks/core"
 import { Effect, Queue } from "effect"
 import {
   askFor,
@@ -124,7 +124,7 @@ export const settling: Family = (rule) => {
       const run = yield* enqueueAndClaim(keyed("k"))
       yield* broker.cancel({ ids: [run.id], reason: "not needed", now: 3 })
       const again = waiting(run, 9_000, 5)
-      const record = Broker.cancelled(again, "not needed", 5)
+      const record = RunRecord.cancelled(again, "not needed", 5)
       const answers = yield* Broker.settle(broker, [{ run: again, logs: [], now: 5, hold: null }])
       assert.deepStrictEqual(answers, [{ _tag: "Cancelled", run: record }])
       assert.deepStrictEqual(yield* stored(run.id), record)

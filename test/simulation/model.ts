@@ -1,4 +1,4 @@
-import { Broker, type TaskRun, TaskState } from "@effect-tasks/core"
+import { type Broker, RunRecord, type TaskRun, TaskState } from "@effect-tasks/core"
 import type { Cause } from "effect"
 import { Controls, Limits } from "./rules.js"
 import { Violation } from "./violation.js"
@@ -184,7 +184,7 @@ export class Model {
     if (settlement.hold !== null) {
       this.rules.hold(run, settlement.hold)
     }
-    const record = Broker.written(settlement, answer)!
+    const record = RunRecord.written(settlement, answer)!
     this.checkRecord(known, record)
     this.follow(known, record)
   }

@@ -1,25 +1,20 @@
 import { Either, Option } from "effect"
 import { fullQueue } from "../Admission.js"
-import {
-  type CancelResult,
-  type Claimed,
-  type ClaimedRun,
-  type ClaimRef,
-  type ClaimRequest,
-  cancelled,
-  crashed,
-  type Edit,
-  type EditResult,
-  type Enqueued,
-  type Extended,
-  type Extension,
-  edited,
-  replaced,
-  type Settled,
-  type Settlement,
-  settleUnder,
-  written
+import type {
+  CancelResult,
+  Claimed,
+  ClaimedRun,
+  ClaimRef,
+  ClaimRequest,
+  Edit,
+  EditResult,
+  Enqueued,
+  Extended,
+  Extension,
+  Settled,
+  Settlement
 } from "../Broker.js"
+import { cancelled, crashed, edited, replaced, settleUnder, written } from "../RunRecord.js"
 import type { ConsumerRecord, CountQuery, QueueStats, RunFilter, RunQuery } from "../Store.js"
 import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"

@@ -1,5 +1,6 @@
 import { Clock, Duration, Effect, PubSub } from "effect"
-import { type Broker, type Signal, signalsAfter } from "../Broker.js"
+import type { Broker, Signal } from "../Broker.js"
+import { signalsAfter } from "../RunRecord.js"
 import type { Store } from "../Store.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"

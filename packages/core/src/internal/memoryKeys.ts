@@ -1,4 +1,4 @@
-import { keyHeldUntil } from "../Broker.js"
+import { keyHeldUntil } from "../RunRecord.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import * as Heap from "./heap.js"
 

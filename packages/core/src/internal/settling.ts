@@ -1,5 +1,6 @@
 import { type Cause, Clock, Duration, Effect, Option } from "effect"
-import { type Settled, type Settlement, written } from "../Broker.js"
+import type { Settled, Settlement } from "../Broker.js"
+import { written } from "../RunRecord.js"
 import { LostClaim } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"

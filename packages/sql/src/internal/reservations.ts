@@ -1,4 +1,5 @@
-import { type Enqueued, replaced } from "@effect-tasks/core/Broker"
+import type { Enqueued } from "@effect-tasks/core/Broker"
+import { replaced } from "@effect-tasks/core/RunRecord"
 import { IdempotencyConflict, type QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"

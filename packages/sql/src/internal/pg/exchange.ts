@@ -180,7 +180,7 @@ const takeHeads = (t: Names): string => `
     END LOOP;
   END IF;`
 
-/** The ledger with the attempt that its consumer did not survive: see `crashed` of core's `Broker`. */
+/** The ledger with the attempt that its consumer did not survive: see core's `RunRecord.crashed`. */
 const crashed = `left(run.ledger, -1) || CASE WHEN run.ledger = '[]' THEN '' ELSE ',' END
       || '{"number":' || run.attempt + 1 || ',"consumer":' || to_json(coalesce(run.consumer, ''))::text
       || ',"startedAt":' || coalesce(run.started_at, p_now) || ',"endedAt":' || p_now

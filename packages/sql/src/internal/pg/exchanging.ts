@@ -1,14 +1,6 @@
 import { lookAgainMillis } from "@effect-tasks/core/Admission"
-import {
-  type Broker,
-  type Claimed,
-  type ClaimRequest,
-  type Exchange,
-  type Exchanged,
-  type Settlement,
-  type Signal,
-  signalsAfter
-} from "@effect-tasks/core/Broker"
+import type { Broker, Claimed, ClaimRequest, Exchange, Exchanged, Settlement, Signal } from "@effect-tasks/core/Broker"
+import { signalsAfter } from "@effect-tasks/core/RunRecord"
 import { BackendError } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Cause, Effect, FiberRef } from "effect"

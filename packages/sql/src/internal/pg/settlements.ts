@@ -1,11 +1,5 @@
-import {
-  type CancelResult,
-  cancelled,
-  type EditResult,
-  type Settled,
-  type Settlement,
-  settleUnder
-} from "@effect-tasks/core/Broker"
+import type { CancelResult, EditResult, Settled, Settlement } from "@effect-tasks/core/Broker"
+import { cancelled, settleUnder } from "@effect-tasks/core/RunRecord"
 import type { RunId } from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { type RunRow, toRun } from "../rows.js"

@@ -1,15 +1,15 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import { fullQueue, Turns } from "@effect-tasks/core/Admission"
-import {
-  type Broker,
-  type Claimed,
-  type ClaimRequest,
-  type Enqueued,
-  type EnqueueOptions,
-  type Exchange,
-  type Exchanged,
-  signalsAfter
+import type {
+  Broker,
+  Claimed,
+  ClaimRequest,
+  Enqueued,
+  EnqueueOptions,
+  Exchange,
+  Exchanged
 } from "@effect-tasks/core/Broker"
+import { signalsAfter } from "@effect-tasks/core/RunRecord"
 import type { BackendError, IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Clock, type Duration, Effect, Exit } from "effect"

@@ -1,6 +1,7 @@
 import type { SqlError } from "@effect/sql/SqlError"
 import { isPlain, type Turns } from "@effect-tasks/core/Admission"
-import { type Claimed, type ClaimedRun, type ClaimRequest, crashed, type ServedTask } from "@effect-tasks/core/Broker"
+import type { Claimed, ClaimedRun, ClaimRequest, ServedTask } from "@effect-tasks/core/Broker"
+import { crashed } from "@effect-tasks/core/RunRecord"
 import { Cause, Effect, FiberRef } from "effect"
 import { laneOf, type RunRow, toRun } from "../rows.js"
 import * as Admission from "./admission.js"

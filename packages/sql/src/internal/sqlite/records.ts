@@ -1,5 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import { keyHeldUntil } from "@effect-tasks/core/Broker"
+import { keyHeldUntil } from "@effect-tasks/core/RunRecord"
 import type { LogLine } from "@effect-tasks/core/Store"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Effect } from "effect"

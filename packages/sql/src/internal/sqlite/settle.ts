@@ -1,14 +1,6 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import {
-  type CancelResult,
-  cancelled,
-  type Extended,
-  type Extension,
-  type Settled,
-  type Settlement,
-  settleUnder,
-  written
-} from "@effect-tasks/core/Broker"
+import type { CancelResult, Extended, Extension, Settled, Settlement } from "@effect-tasks/core/Broker"
+import { cancelled, settleUnder, written } from "@effect-tasks/core/RunRecord"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"
 import { Effect } from "effect"

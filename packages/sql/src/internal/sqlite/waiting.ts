@@ -1,5 +1,6 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import { type Edit, type EditResult, edited } from "@effect-tasks/core/Broker"
+import type { Edit, EditResult } from "@effect-tasks/core/Broker"
+import { edited } from "@effect-tasks/core/RunRecord"
 import { QueueFull } from "@effect-tasks/core/TaskError"
 import { rank } from "@effect-tasks/core/TaskPriority"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
