@@ -13,7 +13,7 @@ const root = path.resolve(import.meta.dirname, "..")
 const fixture = fileURLToPath(new URL("./fixtures/nodeTasks.ts", import.meta.url))
 
 /** No test waits longer than this for one line or for the end of a process. */
-const patience = 20_000
+const patience = 60_000
 
 /** A running program of `fixtures/nodeTasks.ts`. */
 class Program {
