@@ -15,6 +15,14 @@ export interface Known {
 
 const isWaiting = ({ run }: Known): boolean => run.state === "queued" || run.state === "scheduled"
 
+/** What a request about a run is answered, by whether it waits or is running. */
+const answerFor = (known: Known | undefined, waiting: string, running: string): string => {
+  if (known === undefined) {
+    return "Unknown"
+  }
+  return TaskState.isFinal(known.run.state) ? "Ended" : isWaiting(known) ? waiting : running
+}
+
 const counted = (ledger: string, tags: ReadonlyArray<string>): number =>
   (JSON.parse(ledger) as ReadonlyArray<{ readonly outcome: { readonly _tag: string } }>).filter(({ outcome }) =>
     tags.includes(outcome._tag)
@@ -133,14 +141,7 @@ export class Model {
     ids.forEach((id, i) => {
       const answer = answers[i]!
       const known = this.runs.get(id)
-      const expected =
-        known === undefined
-          ? "Unknown"
-          : TaskState.isFinal(known.run.state)
-            ? "Ended"
-            : isWaiting(known)
-              ? "Edited"
-              : "Running"
+      const expected = answerFor(known, "Edited", "Running")
       ensure(answer._tag === expected, () => `an edit of ${this.label(id)} met ${answer._tag}, not ${expected}`)
       if (known !== undefined && answer._tag === "Edited") {
         const wished = { priority: priority ?? known.run.priority, dueAt: dueAt ?? known.run.dueAt }
@@ -301,14 +302,7 @@ export class Model {
     ids.forEach((id, i) => {
       const answer = answers[i]!
       const known = this.runs.get(id)
-      const expected =
-        known === undefined
-          ? "Unknown"
-          : TaskState.isFinal(known.run.state)
-            ? "Ended"
-            : isWaiting(known)
-              ? "Cancelled"
-              : "Requested"
+      const expected = answerFor(known, "Cancelled", "Requested")
       ensure(answer._tag === expected, () => `a cancellation of ${this.label(id)} met ${answer._tag}, not ${expected}`)
       if (known !== undefined && answer._tag === "Requested") {
         known.cancelReason = reason
