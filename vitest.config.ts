@@ -14,6 +14,9 @@ export default defineConfig({
     // Much of the time goes by in waiting for a server or a disk: two files at once even on two cores.
     maxWorkers: Math.max(2, os.availableParallelism() - 1),
     minWorkers: 1,
+    // No test is about how quick the machine is.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
     reporters: json ? ["default", ["json", { outputFile: json }]] : ["default"]
   }
 })
