@@ -62,38 +62,24 @@ export const losingRetries: Change = (services) =>
     })
   )
 
-/** Claims as if no task had a limit. */
-export const withoutLimits: Change = (services) =>
-  withExchange(services, ({ claim, settlements }) =>
-    services.broker.exchange({
-      settlements,
-      claim:
-        claim === null
-          ? null
-          : { ...claim, tasks: claim.tasks.map((task) => ({ ...task, maxConcurrency: null, limits: [] })) }
-    })
-  )
+/** Claims of tasks that are not as the consumer says. */
+const withTasks =
+  (change: (task: Broker.ServedTask) => Broker.ServedTask): Change =>
+  (services) =>
+    withExchange(services, ({ claim, settlements }) =>
+      services.broker.exchange({ settlements, claim: claim && { ...claim, tasks: claim.tasks.map(change) } })
+    )
 
-/** Claims as if no task had a rate. */
-export const withoutRates: Change = (services) =>
-  withExchange(services, ({ claim, settlements }) =>
-    services.broker.exchange({
-      settlements,
-      claim:
-        claim === null
-          ? null
-          : {
-              ...claim,
-              tasks: claim.tasks.map((task) => ({
-                ...task,
-                // the keys of the others stand where they stood
-                limits: task.limits.map((limit) =>
-                  limit._tag === "Concurrency" ? limit : { _tag: "Concurrency", max: 1_000, key: null }
-                )
-              }))
-            }
-    })
+/** Claims as if no task had a limit. */
+export const withoutLimits = withTasks((task) => ({ ...task, maxConcurrency: null, limits: [] }))
+
+/** Claims as if no task had a rate; the keys of the others stand where they stood. */
+export const withoutRates = withTasks((task) => ({
+  ...task,
+  limits: task.limits.map((limit) =>
+    limit._tag === "Concurrency" ? limit : { _tag: "Concurrency", max: 1_000, key: null }
   )
+}))
 
 /** Takes no notice of what is paused. */
 export const withoutPauses: Change = (services) => ({
