@@ -1,5 +1,6 @@
 import { ageingMillis } from "@effect-tasks/core/TaskPriority"
 import { runColumnNames as columns } from "../rows.js"
+import { answerEnded, lockGiven } from "./given.js"
 import { literal, type Names } from "./names.js"
 import { columnTypes } from "./tables.js"
 import { list, nulls, resultColumns, settings } from "./texts.js"
@@ -14,11 +15,7 @@ const edit = (t: Names): string => {
   return `CREATE FUNCTION ${t.edit}(p_ids uuid[], p_priority int, p_due_at bigint, p_now bigint)
 RETURNS TABLE (answer_ text, previous_ text, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
-DECLARE
-  v_ids uuid[] := ARRAY(
-    SELECT run.id FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
-    ORDER BY run.id FOR UPDATE OF run
-  );
+${lockGiven(t)}
 BEGIN
   RETURN QUERY SELECT 'running', NULL::text, run.id${nulls(columns.slice(1))}
   FROM unnest(v_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id WHERE run.state || '' = 'running';
@@ -30,8 +27,7 @@ BEGIN
   WHERE run.id = given.id AND run.state || '' IN ('queued', 'scheduled')
   RETURNING 'edited', before.state, ${list(columns, "run")};
 
-  RETURN QUERY SELECT 'ended', NULL::text, ended.id${nulls(columns.slice(1))}
-  FROM unnest(p_ids) AS given (id) JOIN ${t.history} AS ended ON ended.id = given.id;
+${answerEnded(t)}
 END $body$;`
 }
 

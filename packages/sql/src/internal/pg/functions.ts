@@ -1,6 +1,7 @@
 import { runColumnNames as columns } from "../rows.js"
 import { makeChanges } from "./changes.js"
 import { exchange } from "./exchange.js"
+import { answerEnded, lockGiven } from "./given.js"
 import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
 import { makeRetention } from "./pruning.js"
@@ -181,11 +182,7 @@ const cancel = (t: Names): string => {
   return `CREATE FUNCTION ${t.cancel}(p_ids uuid[], p_reason text, p_now bigint)
 RETURNS TABLE (answer_ text, previous_ text, ${resultColumns})
 LANGUAGE plpgsql ${settings} AS $body$
-DECLARE
-  v_ids uuid[] := ARRAY(
-    SELECT run.id FROM unnest(p_ids) AS given (id) JOIN ${t.queue} AS run ON run.id = given.id
-    ORDER BY run.id FOR UPDATE OF run
-  );
+${lockGiven(t)}
 BEGIN
   RETURN QUERY WITH gone AS (
     DELETE FROM ${t.queue} AS run USING unnest(v_ids) AS given (id)
@@ -198,8 +195,7 @@ BEGIN
   WHERE run.id = given.id AND ${isRunning}
   RETURNING 'requested', NULL::text, run.id${nulls(columns.slice(1))};
 
-  RETURN QUERY SELECT 'ended', NULL::text, ended.id${nulls(columns.slice(1))}
-  FROM unnest(p_ids) AS given (id) JOIN ${t.history} AS ended ON ended.id = given.id;
+${answerEnded(t)}
 END $body$;`
 }
 
