@@ -154,7 +154,9 @@ const dueOf = ({ at, delay, idempotencyKey }: QueueOptions, now: number): number
     : asked
 }
 
-const wholeMillis = (duration: Duration.DurationInput): number => Math.max(0, Math.ceil(Duration.toMillis(duration)))
+/** A duration in whole milliseconds; one below nought is none. */
+export const wholeMillis = (duration: Duration.DurationInput): number =>
+  Math.max(0, Math.ceil(Duration.toMillis(duration)))
 
 const idempotencyOf = ({ idempotencyKey }: QueueOptions, now: number): EncodedIdempotency | null => {
   if (idempotencyKey === undefined) {
@@ -189,21 +191,15 @@ const invalidOf = (
   payloads: ReadonlyArray<unknown>,
   options: QueueOptions
 ): InvalidOption | undefined => {
-  const { at, delay, expiresAt, idempotencyKey, maxQueued, priority } = options
+  const { expiresAt, idempotencyKey, maxQueued } = options
   const key = typeof idempotencyKey === "string" ? idempotencyKey : idempotencyKey?.key
   const badName = badNameOf(options, key)
   if (badName !== undefined) {
     return badName
   }
-  if (priority !== undefined && !isTaskPriority(priority)) {
-    const expected = `high, medium, low or an integer from -${limit} to ${limit}`
-    return new InvalidOption({ option: "priority", value: priority, expected })
-  }
-  if (at !== undefined && !Number.isFinite(Number(at))) {
-    return new InvalidOption({ option: "at", value: at, expected: "a valid date" })
-  }
-  if (delay !== undefined && !Duration.isFinite(Duration.decode(delay))) {
-    return new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
+  const badTurn = invalidTurn(options)
+  if (badTurn !== undefined) {
+    return badTurn
   }
   if (expiresAt !== undefined && !Number.isFinite(Number(expiresAt))) {
     return new InvalidOption({ option: "expiresAt", value: expiresAt, expected: "a valid date" })
@@ -214,6 +210,25 @@ const invalidOf = (
   return key !== undefined && payloads.length > 1
     ? new InvalidOption({ option: "idempotencyKey", value: key, expected: "left out where several runs are queued" })
     : invalidOption(task)
+}
+
+/** The first option about when a run comes to its turn that is out of its range. */
+export const invalidTurn = ({
+  at,
+  delay,
+  priority
+}: Pick<QueueOptions, "at" | "delay" | "priority">): InvalidOption | undefined => {
+  if (priority !== undefined && !isTaskPriority(priority)) {
+    const expected = `high, medium, low or an integer from -${limit} to ${limit}`
+    return new InvalidOption({ option: "priority", value: priority, expected })
+  }
+  if (at !== undefined && !Number.isFinite(Number(at))) {
+    return new InvalidOption({ option: "at", value: at, expected: "a valid date" })
+  }
+  if (delay !== undefined && !Duration.isFinite(Duration.decode(delay))) {
+    return new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
+  }
+  return undefined
 }
 
 const badNameOf = ({ group, queue, tags }: QueueOptions, key: string | undefined): InvalidOption | undefined => {

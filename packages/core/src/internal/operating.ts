@@ -1,8 +1,8 @@
-import { Duration, Effect } from "effect"
+import { Effect } from "effect"
 import type { Control, EditResult } from "../Broker.js"
 import type { RunFilter } from "../Store.js"
-import { type BackendError, InvalidOption, RunNotFound } from "../TaskError.js"
-import { isTaskPriority, limit as priorityLimit, toNumber } from "../TaskPriority.js"
+import { type BackendError, type InvalidOption, RunNotFound } from "../TaskError.js"
+import { toNumber } from "../TaskPriority.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { Final, isFinal, type TaskState, Unfinished } from "../TaskState.js"
 import type { Parts } from "./managerParts.js"
@@ -175,18 +175,13 @@ const edit = (
   options: EditOptions
 ): Effect.Effect<"edited" | "running" | "ended", RunNotFound | InvalidOption | BackendError> =>
   Effect.gen(function* () {
-    const invalid = invalidEdit(options)
+    const invalid = newRuns.invalidTurn(options)
     if (invalid !== undefined) {
       return yield* invalid
     }
     const { at, delay, priority } = options
     const now = yield* broker.now
-    const dueAt =
-      delay !== undefined
-        ? now + Math.max(0, Math.ceil(Duration.toMillis(delay)))
-        : at === undefined
-          ? null
-          : Number(at)
+    const dueAt = delay !== undefined ? now + newRuns.wholeMillis(delay) : at === undefined ? null : Number(at)
     const wish = { ids: [id], priority: priority === undefined ? null : toNumber(priority), dueAt, now }
     const [result] = yield* Effect.tap(broker.edit(wish), ([result]) =>
       Effect.sync(() => {
@@ -212,17 +207,4 @@ const answered = (
     default:
       return new RunNotFound({ runId: id })
   }
-}
-
-const invalidEdit = ({ at, delay, priority }: EditOptions): InvalidOption | undefined => {
-  if (priority !== undefined && !isTaskPriority(priority)) {
-    const expected = `high, medium, low or an integer from -${priorityLimit} to ${priorityLimit}`
-    return new InvalidOption({ option: "priority", value: priority, expected })
-  }
-  if (at !== undefined && !Number.isFinite(Number(at))) {
-    return new InvalidOption({ option: "at", value: at, expected: "a valid date" })
-  }
-  return delay !== undefined && !Duration.isFinite(Duration.decode(delay))
-    ? new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
-    : undefined
 }
