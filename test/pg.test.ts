@@ -8,7 +8,20 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Broker, Store, Task, TaskConsumer, TaskGroup, TaskManager, TaskRun, TaskTransaction } from "@effect-tasks/core"
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
-import { Clock, Context, Duration, Effect, Either, Fiber, Layer, Option, Queue, Redacted, Schedule, Schema } from "effect"
+import {
+  Clock,
+  Context,
+  Duration,
+  Effect,
+  Either,
+  Fiber,
+  Layer,
+  Option,
+  Queue,
+  Redacted,
+  Schedule,
+  Schema
+} from "effect"
 import { encodedAs } from "./conformance/encoded.js"
 import { administer, freshSchema, isSkipped, keepAll, url } from "./postgres/database.js"
 
