@@ -34,6 +34,7 @@ const readingOrder = [
   "TaskPriority",
   "RetryPolicy",
   "Limit",
+  "TaskSchedule",
   "TaskEvent",
   "TaskRun",
   "Store",
@@ -51,6 +52,7 @@ const readingOrder = [
   "TaskEvents",
   "TaskManager",
   "TaskConsumer",
+  "TaskScheduler",
   "TaskTest"
 ]
 

@@ -6,7 +6,8 @@
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
  *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`
+ *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `InvalidSchedule`, `ScheduleExists`,
+ *   `ScheduleNotFound`
  * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`
  *
  * @since 0.1.0
@@ -284,6 +285,49 @@ export class DuplicateTask extends Schema.TaggedError<DuplicateTask>("@effect-ta
 ) {
   override get message(): string {
     return `two different tasks are named "${this.task}": rename one of them, for runs are stored under the name`
+  }
+}
+
+/**
+ * A schedule that cannot be used: its expression, its time zone or an option is wrong, or it never comes.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class InvalidSchedule extends Schema.TaggedError<InvalidSchedule>(
+  "@effect-tasks/core/TaskError/InvalidSchedule"
+)("InvalidSchedule", { schedule: Schema.String, reason: Schema.String }) {
+  override get message(): string {
+    return `the schedule ${this.schedule} cannot be used: ${this.reason}`
+  }
+}
+
+/**
+ * There is a schedule of this name already. Nothing was added.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class ScheduleExists extends Schema.TaggedError<ScheduleExists>("@effect-tasks/core/TaskError/ScheduleExists")(
+  "ScheduleExists",
+  { name: Schema.String }
+) {
+  override get message(): string {
+    return `there is a schedule named "${this.name}" already: edit it, or choose another name`
+  }
+}
+
+/**
+ * No schedule has this name.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class ScheduleNotFound extends Schema.TaggedError<ScheduleNotFound>(
+  "@effect-tasks/core/TaskError/ScheduleNotFound"
+)("ScheduleNotFound", { name: Schema.String }) {
+  override get message(): string {
+    return `there is no schedule named "${this.name}": it was never added on this backend, or it was removed`
   }
 }
 
