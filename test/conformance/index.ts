@@ -19,6 +19,7 @@ import { events } from "./events.js"
 import { exchanging } from "./exchanging.js"
 import { exits } from "./exits.js"
 import { extending } from "./extending.js"
+import { firing } from "./firing.js"
 import { groups } from "./groups.js"
 import { type Family, family, type Subject } from "./harness.js"
 import { idempotency } from "./idempotency.js"
@@ -59,6 +60,7 @@ const families: Record<string, Family> = {
   "broker: edit": editing,
   "broker: extend": extending,
   "broker: cancel": cancelling,
+  "broker: schedules": firing,
   store: querying,
   queueing,
   idempotency,

@@ -19,7 +19,7 @@ import { Context, type Duration, Effect, type Scope } from "effect"
 import type * as Queue from "effect/Queue"
 import type { RunId } from "./internal/run.js"
 import type * as Limit from "./Limit.js"
-import type { LogLine } from "./Store.js"
+import type { EncodedSchedule, LogLine } from "./Store.js"
 import type { BackendError, IdempotencyConflict, QueueFull } from "./TaskError.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
 
@@ -289,11 +289,25 @@ export type Control =
   | { readonly of: "task"; readonly name: string; readonly state: "paused" | "disabled" }
 
 /**
+ * A new record of a schedule, and the runs that come with it. It is written exactly when the stored record has the revision
+ * `expected`, or, where that is `null`, when there is none of the name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ScheduleChange {
+  readonly schedule: EncodedSchedule
+  readonly expected: number | null
+  readonly runs: ReadonlyArray<EncodedRun>
+}
+
+/**
  * What the broker tells those who listen.
  *
  * - `Work`: something may have become claimable, or due sooner
  * - `Ended`: these runs have ended
  * - `Cancel`: a consumer of this process should stop these runs
+ * - `Schedules`: somebody has changed schedules
  * - `Changed`: somebody else wrote; anything may have happened
  *
  * Signals are hints: one may be missed or come twice, so every listener also asks again at `pollInterval`.
@@ -305,6 +319,7 @@ export type Signal =
   | { readonly _tag: "Work" }
   | { readonly _tag: "Ended"; readonly ids: ReadonlyArray<RunId> }
   | { readonly _tag: "Cancel"; readonly id: RunId; readonly reason: string }
+  | { readonly _tag: "Schedules" }
   | { readonly _tag: "Changed" }
 
 /**
@@ -390,6 +405,21 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
       readonly add: ReadonlyArray<Control>
       readonly remove: ReadonlyArray<Control>
     }) => Effect.Effect<void, BackendError>
+
+    /**
+     * Fires ticks: writes the new record of each schedule, and accepts its runs (`queued`, without idempotency keys) in the
+     * same commit. Where the record is not the expected one, neither is written: another scheduler was quicker, or somebody
+     * has changed the schedule. So each tick is fired once, and none is lost. The answers stand in the order of the changes.
+     */
+    readonly fire: (changes: ReadonlyArray<ScheduleChange>) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
+
+    /** The same for changes that people and programs make; all schedulers are told (`Schedules`). */
+    readonly putSchedules: (
+      changes: ReadonlyArray<ScheduleChange>
+    ) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
+
+    /** Removes schedules, and tells all schedulers. Their runs stay. Gives how many there were. */
+    readonly removeSchedules: (names: ReadonlyArray<string>) => Effect.Effect<number, BackendError>
 
     /** The controls in force. */
     readonly controls: Effect.Effect<ReadonlyArray<Control>, BackendError>

@@ -104,6 +104,38 @@ export class ConsumerRecord extends Schema.Class<ConsumerRecord>("@effect-tasks/
 }) {}
 
 /**
+ * A schedule as it is stored. `spec` (when it ticks) and `run` (what each of its runs is queued as) are texts that a backend
+ * keeps and gives back as they are, and so is `declared`: what the code of `scope` last said. Both are `null` for a schedule
+ * that was added at runtime. Times are epoch milliseconds.
+ *
+ * - `nextTick`: the tick that is fired next; `null` when there is none, or none before the runs have ended
+ * - `waitingTick`: a tick that is fired when the runs have ended
+ * - `lastTick`: the last tick that was dealt with
+ * - `lastRunId`: the newest run of the schedule
+ * - `unfinished`: runs of the schedule that had not ended when it was written
+ * - `revision`: grows with every change
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EncodedSchedule {
+  readonly name: string
+  readonly task: string
+  readonly spec: string
+  readonly run: string
+  readonly scope: string | null
+  readonly declared: string | null
+  readonly paused: boolean
+  readonly nextTick: number | null
+  readonly waitingTick: number | null
+  readonly lastTick: number | null
+  readonly lastRunId: RunId | null
+  readonly unfinished: ReadonlyArray<RunId>
+  readonly createdAt: number
+  readonly revision: number
+}
+
+/**
  * The operations of a store.
  *
  * @since 0.1.0
@@ -157,5 +189,8 @@ export class Store extends Context.Tag("@effect-tasks/core/Store")<
 
     /** All consumers that are recorded, also those that died: `seenAt` tells. */
     readonly consumers: Effect.Effect<ReadonlyArray<ConsumerRecord>, BackendError>
+
+    /** All schedules, by their names. */
+    readonly schedules: Effect.Effect<ReadonlyArray<EncodedSchedule>, BackendError>
   }
 >() {}

@@ -16,7 +16,7 @@ import type { InvalidSchedule } from "./TaskError.js"
 
 export {
   /**
-   * A schedule, in the form in which it is stored. Times are epoch milliseconds.
+   * A schedule, and the schema of its stored form. Times are epoch milliseconds.
    *
    * @since 0.1.0
    * @category schemas
@@ -101,14 +101,6 @@ export interface EveryOptions extends Options {
 }
 
 /**
- * A schedule.
- *
- * @since 0.1.0
- * @category models
- */
-export type TaskSchedule = model.TaskSchedule
-
-/**
  * `catchUp: "all"` fires no more missed ticks at one time than this, the newest.
  *
  * @since 0.1.0
@@ -152,7 +144,7 @@ const commonOf = ({ catchUp = "last", endAt, jitter, overlap = "skip", startAt }
  * @since 0.1.0
  * @category constructors
  */
-export const cron = (expression: string, options: CronOptions = {}): TaskSchedule => ({
+export const cron = (expression: string, options: CronOptions = {}): model.TaskSchedule => ({
   _tag: "Cron",
   expression,
   timeZone: options.timeZone ?? "UTC",
@@ -173,7 +165,7 @@ export const cron = (expression: string, options: CronOptions = {}): TaskSchedul
  * @since 0.1.0
  * @category constructors
  */
-export const every = (interval: Duration.DurationInput, options: EveryOptions = {}): TaskSchedule => ({
+export const every = (interval: Duration.DurationInput, options: EveryOptions = {}): model.TaskSchedule => ({
   _tag: "Every",
   millis: millisOf(interval),
   anchor: options.anchor ?? "grid",
@@ -187,7 +179,7 @@ export const every = (interval: Duration.DurationInput, options: EveryOptions = 
  * @since 0.1.0
  * @category ticks
  */
-export const validate = (schedule: TaskSchedule): Either.Either<TaskSchedule, InvalidSchedule> =>
+export const validate = (schedule: model.TaskSchedule): Either.Either<model.TaskSchedule, InvalidSchedule> =>
   Either.map(ticks.compile(schedule), () => schedule)
 
 /**
@@ -198,7 +190,7 @@ export const validate = (schedule: TaskSchedule): Either.Either<TaskSchedule, In
  * @category ticks
  */
 export const next = (
-  schedule: TaskSchedule,
+  schedule: model.TaskSchedule,
   after: Date | number
 ): Either.Either<Option.Option<number>, InvalidSchedule> =>
   Either.map(ticks.compile(schedule), ({ next }) => Option.fromNullable(next(Number(after))))
@@ -218,7 +210,7 @@ export const next = (
  * @category ticks
  */
 export const preview = (
-  schedule: TaskSchedule,
+  schedule: model.TaskSchedule,
   options: { readonly from: Date | number; readonly count: number }
 ): Either.Either<ReadonlyArray<number>, InvalidSchedule> =>
   Either.map(ticks.compile(schedule), (compiled) => ticks.preview(compiled, Number(options.from), options.count))
@@ -229,4 +221,4 @@ export const preview = (
  * @since 0.1.0
  * @category ticks
  */
-export const describe = (schedule: TaskSchedule): string => ticks.describe(schedule)
+export const describe = (schedule: model.TaskSchedule): string => ticks.describe(schedule)

@@ -11,11 +11,12 @@ import type {
   Enqueued,
   Extended,
   Extension,
+  ScheduleChange,
   Settled,
   Settlement
 } from "../Broker.js"
 import { cancelled, crashed, edited, replaced, settleUnder, written } from "../RunRecord.js"
-import type { ConsumerRecord, CountQuery, QueueStats, RunFilter, RunQuery } from "../Store.js"
+import type { ConsumerRecord, CountQuery, EncodedSchedule, QueueStats, RunFilter, RunQuery } from "../Store.js"
 import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal, type TaskState } from "../TaskState.js"
@@ -36,6 +37,7 @@ export class Memory {
   readonly keys = new Keys()
   readonly history: History
   readonly consumers = new Map<string, ConsumerRecord>()
+  readonly schedules = new Map<string, EncodedSchedule>()
   private readonly chooser = new Chooser(this.waiting, this.running, this.controls)
 
   constructor(keepEnded: number) {
@@ -130,6 +132,18 @@ export class Memory {
       }
     }
     return undefined
+  }
+
+  /** Writes those schedules whose record is the expected one, and takes their runs. */
+  changeSchedules(changes: ReadonlyArray<ScheduleChange>): ReadonlyArray<boolean> {
+    return changes.map(({ expected, runs, schedule }) => {
+      if ((this.schedules.get(schedule.name)?.revision ?? null) !== expected) {
+        return false
+      }
+      this.schedules.set(schedule.name, schedule)
+      runs.forEach((run) => this.wait(run))
+      return true
+    })
   }
 
   private start(entry: Entry, request: ClaimRequest): EncodedRun {

@@ -54,6 +54,27 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
         signal({ _tag: "Work" })
       }),
     controls: Effect.sync(() => memory.controls.all),
+    fire: (changes) =>
+      Effect.sync(() => {
+        const written = memory.changeSchedules(changes)
+        if (changes.some(({ runs }, i) => written[i] && runs.length > 0)) {
+          signal({ _tag: "Work" })
+        }
+        return written
+      }),
+    putSchedules: (changes) =>
+      Effect.sync(() => {
+        const written = memory.changeSchedules(changes)
+        signal({ _tag: "Schedules" })
+        signal({ _tag: "Work" })
+        return written
+      }),
+    removeSchedules: (names) =>
+      Effect.sync(() => {
+        const removed = names.filter((name) => memory.schedules.delete(name)).length
+        signal({ _tag: "Schedules" })
+        return removed
+      }),
     atTransactionEnd: ({ committed }) => Effect.sync(committed),
     signals: PubSub.subscribe(signals)
   }
@@ -84,7 +105,8 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
     putConsumers: (consumers) =>
       Effect.sync(() => consumers.forEach((consumer) => memory.consumers.set(consumer.id, consumer))),
     removeConsumers: (ids) => Effect.sync(() => ids.forEach((id) => memory.consumers.delete(id))),
-    consumers: Effect.sync(() => Array.from(memory.consumers.values()))
+    consumers: Effect.sync(() => Array.from(memory.consumers.values())),
+    schedules: Effect.sync(() => Array.from(memory.schedules.values()).sort((a, b) => (a.name < b.name ? -1 : 1)))
   }
 
   return { broker, store }

@@ -159,7 +159,7 @@ class Storm {
   }
 
   private faultsBefore(name: string, args: ReadonlyArray<unknown>): ReadonlyArray<Chance> {
-    if (name === "enqueue") {
+    if (name === "enqueue" || name === "fire") {
       return ["failEnqueue"]
     }
     if (name !== "exchange") {

@@ -1,5 +1,5 @@
 import { Array as Arr, Context, Effect } from "effect"
-import type { Enqueued, Exchanged } from "../../Broker.js"
+import type { Enqueued, Exchanged, ScheduleChange } from "../../Broker.js"
 import type { LogLine, Store } from "../../Store.js"
 import type { TaskEvent } from "../../TaskEvent.js"
 import type { Observer } from "../../TaskLogger.js"
@@ -74,19 +74,23 @@ export class Recording {
         Effect.sync(() => {
           this.underWay--
           if (exit._tag === "Success") {
-            this.note(name, exit.value)
+            this.note(name, args, exit.value)
           }
         })
       )
     })
 
-  private note(name: string, answer: unknown): void {
+  private note(name: string, args: ReadonlyArray<unknown>, answer: unknown): void {
     if (name === "enqueue") {
       for (const { _tag, run } of answer as ReadonlyArray<Enqueued>) {
         if (_tag === "Queued") {
           this.queued.push(run.id)
         }
       }
+    } else if (name === "fire" || name === "putSchedules") {
+      const [changes] = args as readonly [ReadonlyArray<ScheduleChange>]
+      const written = answer as ReadonlyArray<boolean>
+      changes.filter((_, i) => written[i]).forEach(({ runs }) => runs.forEach(({ id }) => this.queued.push(id)))
     } else if (name === "exchange") {
       for (const { run } of (answer as Exchanged).claimed?.runs ?? []) {
         this.claims.set(run.task, (this.claims.get(run.task) ?? 0) + 1)

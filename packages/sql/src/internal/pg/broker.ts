@@ -13,6 +13,7 @@ import { makeExchange } from "./exchanging.js"
 import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
 import type { Records } from "./records.js"
+import * as Schedules from "./schedules.js"
 import { type CancelRow, cancelAnswers, type EditRow, editAnswers } from "./settlements.js"
 import { uuids, whole } from "./values.js"
 
@@ -176,6 +177,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts) {
     cancel: makeCancel(parts, tell),
     edit: makeEdit(parts, tell),
     ...makeControls(parts, tell),
+    ...Schedules.makeWriting({ ...parts, tell }),
     atTransactionEnd: parts.transactions.atEnd,
     signals: parts.signals.subscribe
   }

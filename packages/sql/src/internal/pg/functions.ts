@@ -5,6 +5,7 @@ import { answerEnded, lockGiven } from "./given.js"
 import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
 import { makeRetention } from "./pruning.js"
+import { makeFire } from "./schedules.js"
 import { type Column, columnTypes } from "./tables.js"
 import { list, nulls, resultColumns, settings } from "./texts.js"
 
@@ -229,6 +230,19 @@ BEGIN
 END $body$;`
 
 export const makeFunctions = (t: Names): string =>
-  [enqueue, settle, exchange, lookFurther, startChosen, extend, cancel, record, get, makeChanges, makeRetention]
+  [
+    enqueue,
+    makeFire,
+    settle,
+    exchange,
+    lookFurther,
+    startChosen,
+    extend,
+    cancel,
+    record,
+    get,
+    makeChanges,
+    makeRetention
+  ]
     .map((make) => make(t))
     .join("\n\n")

@@ -13,6 +13,7 @@ interface Message {
   readonly work?: true
   readonly ended?: ReadonlyArray<RunId>
   readonly cancel?: ReadonlyArray<readonly [id: RunId, reason: string]>
+  readonly schedules?: true
   /** Too much to tell. */
   readonly changed?: true
 }
@@ -28,6 +29,7 @@ export const encode = (from: string | undefined, signals: ReadonlyArray<Signal>)
     ...(signals.some(({ _tag }) => _tag === "Work") ? { work: true } : {}),
     ...(ended.length > 0 ? { ended } : {}),
     ...(cancel.length > 0 ? { cancel } : {}),
+    ...(signals.some(({ _tag }) => _tag === "Schedules") ? { schedules: true } : {}),
     ...(signals.some(({ _tag }) => _tag === "Changed") ? { changed: true } : {})
   }
   const text = JSON.stringify(message)
@@ -43,6 +45,7 @@ export const decode = (self: string, payload: string): ReadonlyArray<Signal> => 
   return [
     ...(message.changed === true ? [{ _tag: "Changed" } as const] : []),
     ...(message.work === true ? [{ _tag: "Work" } as const] : []),
+    ...(message.schedules === true ? [{ _tag: "Schedules" } as const] : []),
     ...(message.ended === undefined ? [] : [{ _tag: "Ended", ids: message.ended } as const]),
     ...(message.cancel ?? []).map(([id, reason]) => ({ _tag: "Cancel", id, reason }) as const)
   ]

@@ -13,6 +13,7 @@ export interface Names {
   readonly control: string
   readonly rate: string
   readonly consumer: string
+  readonly schedule: string
   readonly migrations: string
   /** Functions. */
   readonly enqueue: string
@@ -27,6 +28,7 @@ export interface Names {
   readonly holders: string
   readonly waiting: string
   readonly setControls: string
+  readonly fire: string
   readonly record: string
   readonly get: string
   readonly remove: string
@@ -71,6 +73,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     control: named("control"),
     rate: named("rate"),
     consumer: named("consumer"),
+    schedule: named("schedule"),
     migrations: named("migrations"),
     enqueue: named("enqueue"),
     settle: named("settle"),
@@ -84,6 +87,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     holders: named("holders"),
     waiting: named("waiting"),
     setControls: named("set_controls"),
+    fire: named("fire"),
     record: named("record"),
     get: named("get"),
     remove: named("remove"),

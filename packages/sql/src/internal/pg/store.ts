@@ -9,6 +9,7 @@ import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
 import { countQuery, countsQuery, runsQuery } from "./queries.js"
 import { logRow, type Records } from "./records.js"
+import * as Schedules from "./schedules.js"
 import { isUuid, runRows, uuids } from "./values.js"
 
 interface Parts {
@@ -197,5 +198,6 @@ export const make = (parts: Parts): Service => ({
   ...querying(parts),
   ...removing(parts),
   ...queues(parts),
-  ...consumers(parts)
+  ...consumers(parts),
+  ...Schedules.makeReading(parts)
 })

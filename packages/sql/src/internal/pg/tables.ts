@@ -193,6 +193,23 @@ CREATE TABLE ${t.consumer} (
   id text COLLATE "C" NOT NULL PRIMARY KEY,
   queues text NOT NULL,
   tasks text NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE ${t.schedule} (
+  revision bigint NOT NULL,
+  created_at bigint NOT NULL,
+  next_tick bigint,
+  waiting_tick bigint,
+  last_tick bigint,
+  last_run_id uuid,
+  paused boolean NOT NULL,
+  name text COLLATE "C" NOT NULL PRIMARY KEY,
+  task text NOT NULL,
+  scope text,
+  unfinished text NOT NULL,
+  spec text NOT NULL,
+  run text NOT NULL,
+  declared text
 ) WITH (fillfactor = 50);`
 
 /** Partitions are made a week long, and so many weeks ahead. */

@@ -21,10 +21,12 @@ const toJson = (names: ReadonlyArray<string>, values: ReadonlyArray<unknown>): R
   return row
 }
 
-export const queueRows = (runs: ReadonlyArray<TaskRun.Encoded>): string =>
-  JSON.stringify(
-    runs.map((run) => ({ ...toJson(queueColumnNames, queueValues(run)), was_scheduled: run.state === "scheduled" }))
-  )
+export const queueRow = (run: TaskRun.Encoded): Record<string, unknown> => ({
+  ...toJson(queueColumnNames, queueValues(run)),
+  was_scheduled: run.state === "scheduled"
+})
+
+export const queueRows = (runs: ReadonlyArray<TaskRun.Encoded>): string => JSON.stringify(runs.map(queueRow))
 
 export const runRows = (runs: ReadonlyArray<TaskRun.Encoded>): string =>
   JSON.stringify(runs.map((run) => toJson(runColumnNames, runValues(run))))

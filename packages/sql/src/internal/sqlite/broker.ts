@@ -7,7 +7,9 @@ import type {
   Enqueued,
   EnqueueOptions,
   Exchange,
-  Exchanged
+  Exchanged,
+  ScheduleChange,
+  Signal
 } from "@effect-tasks/core/Broker"
 import { signalsAfter } from "@effect-tasks/core/RunRecord"
 import type { BackendError, IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
@@ -22,6 +24,7 @@ import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
 import { backend } from "./errors.js"
 import type { Records } from "./records.js"
+import * as Schedules from "./schedules.js"
 import type { Tables } from "./schema.js"
 import * as Settle from "./settle.js"
 import * as Waiting from "./waiting.js"
@@ -154,6 +157,35 @@ const makeOperations = ({
   }
 }
 
+const makeSchedules = ({
+  database,
+  signals,
+  tables,
+  transactions
+}: Parts): Pick<typeof Broker.Service, "fire" | "putSchedules" | "removeSchedules"> => {
+  const change = Schedules.makeChange(tables)
+  const remove = `DELETE FROM ${tables.schedule} WHERE name IN (SELECT value FROM json_each(?)) RETURNING 1`
+  const tell = (all: ReadonlyArray<Signal>) =>
+    transactions.atEnd({ committed: () => all.forEach(signals.send), rolledBack: nothing })
+  const write = (operation: string, changes: ReadonlyArray<ScheduleChange>, more: ReadonlyArray<Signal>) =>
+    Effect.tap(
+      database.write(operation, (run) => change(run, changes)),
+      (written) =>
+        tell(changes.some(({ runs }, i) => written[i] && runs.length > 0) ? [...more, { _tag: "Work" }] : more)
+    )
+  return {
+    fire: (changes) => write("fire", changes, []),
+    putSchedules: (changes) => write("putSchedules", changes, [{ _tag: "Schedules" }]),
+    removeSchedules: (names) =>
+      database
+        .write("removeSchedules", (run) => run(remove, [JSON.stringify(names)]))
+        .pipe(
+          Effect.map((rows) => rows.length),
+          Effect.zipLeft(tell([{ _tag: "Schedules" }]))
+        )
+  }
+}
+
 /** Makes the broker. `pollInterval` is what its listeners are told. */
 export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollInterval: Duration.Duration }) {
   const { database, pollInterval, signals, tables } = parts
@@ -175,6 +207,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollI
         ? Effect.succeed({ lost: [], cancelled: [] })
         : database.write("extend", (run) => extend(run, extension)),
     ...makeOperations(parts),
+    ...makeSchedules(parts),
     atTransactionEnd: parts.transactions.atEnd,
     signals: signals.subscribe
   }

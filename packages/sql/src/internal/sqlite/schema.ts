@@ -11,6 +11,7 @@ export interface Tables {
   readonly control: string
   readonly rate: string
   readonly consumer: string
+  readonly schedule: string
   readonly migrations: string
 }
 
@@ -26,6 +27,7 @@ export const tables = (prefix: string): Either.Either<Tables, InvalidOption> =>
         control: `${prefix}control`,
         rate: `${prefix}rate`,
         consumer: `${prefix}consumer`,
+        schedule: `${prefix}schedule`,
         migrations: `${prefix}migrations`
       })
     : Either.left(
@@ -163,5 +165,22 @@ BEGIN ${counted(t, "OLD", -1)} ${counted(t, "NEW", 1)} END`,
   max_concurrent_tasks INTEGER NOT NULL,
   running INTEGER NOT NULL,
   stopping INTEGER NOT NULL
-) WITHOUT ROWID`
+) WITHOUT ROWID`,
+
+  `CREATE TABLE ${t.schedule} (
+  name TEXT NOT NULL PRIMARY KEY,
+  revision INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  paused INTEGER NOT NULL,
+  next_tick INTEGER,
+  waiting_tick INTEGER,
+  last_tick INTEGER,
+  last_run_id TEXT,
+  task TEXT NOT NULL,
+  scope TEXT,
+  unfinished TEXT NOT NULL,
+  spec TEXT NOT NULL,
+  run TEXT NOT NULL,
+  declared TEXT
+)`
 ]

@@ -2,6 +2,7 @@ import type { QueueStats, Store } from "@effect-tasks/core/Store"
 import type { TaskState } from "@effect-tasks/core/TaskState"
 import { Effect, Option } from "effect"
 import { type RunRow, toRun } from "../rows.js"
+import { type ScheduleRow, scheduleColumnNames, toSchedule } from "../schedules.js"
 import type { Signals } from "../signals.js"
 import { type ConsumerRow, insertConsumers, toConsumer } from "./consumers.js"
 import type { Database } from "./database.js"
@@ -117,11 +118,22 @@ const consumers = ({
   }
 }
 
+const schedules = ({ database, tables }: Parts): Pick<typeof Store.Service, "schedules"> => {
+  const all = `SELECT ${scheduleColumnNames.join(", ")} FROM ${tables.schedule} ORDER BY name`
+  return {
+    schedules: Effect.map(
+      database.read("schedules", (run) => run.values<ScheduleRow>(all, [])),
+      (rows) => rows.map(toSchedule)
+    )
+  }
+}
+
 /** Makes the store. */
 export const make = (parts: Parts): typeof Store.Service => ({
   ...recording(parts),
   ...querying(parts),
   ...queues(parts),
   ...removing(parts),
-  ...consumers(parts)
+  ...consumers(parts),
+  ...schedules(parts)
 })
