@@ -39,6 +39,10 @@ export class CurrentRun extends Context.Tag("@effect-tasks/core/CurrentRun")<
     readonly rootId: RunId
     /** The ended run that this one repeats. */
     readonly retryOf: RunId | null
+    /** The schedule that has made it. */
+    readonly schedule: string | null
+    /** The time of the tick that has made it (epoch milliseconds); `null` also where somebody triggered the schedule. */
+    readonly scheduledFor: number | null
     /** Reports how far the handler has come: a fraction from 0 to 1. */
     readonly progress: (value: number, message?: string) => Effect.Effect<void>
   }

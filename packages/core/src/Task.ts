@@ -25,6 +25,7 @@ import type * as Limit from "./Limit.js"
 import type { BackendError, InvalidOption, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
+import type { TaskSchedule } from "./TaskSchedule.js"
 import type { TaskTransaction } from "./TaskTransaction.js"
 
 /**
@@ -74,6 +75,8 @@ export interface Any extends definition.Definition {}
  * - `requeueOnInterrupt`: whether a run that a shutdown interrupts is given back to the queue, to be performed again (true),
  *   or ends as `interrupted` (false). Default: true
  * - `tags`: labels that every run of it carries
+ * - `schedule`: when it is performed by itself; a `TaskScheduler` with the task fires it, under the task's name. Default: never
+ * - `schedulePayload`: what goes in then. It may be left out where the payload can be nothing, or all fields are optional
  *
  * @since 0.1.0
  * @category models
@@ -95,6 +98,8 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
   readonly maxCrashes?: number | undefined
   readonly requeueOnInterrupt?: boolean | undefined
   readonly tags?: ReadonlyArray<string> | undefined
+  readonly schedule?: TaskSchedule | undefined
+  readonly schedulePayload?: Schema.Schema.Type<PayloadSchema<Payload>> | undefined
 }
 
 export type {
@@ -329,6 +334,11 @@ type NeedsNoServices<S> = S extends Schema.Schema.All
     : { readonly "the schema of a task must not need services": Schema.Schema.Context<S> }
   : unknown
 
+/** A schedule needs a payload, where the task's cannot be made of nothing. */
+type NeedsPayload<Scheduled, Payload extends Schema.Schema.All> = [Scheduled] extends [undefined]
+  ? unknown
+  : definition.PayloadOption<Schema.Schema.Type<Payload>, "schedulePayload">
+
 const toSchema = (payload: Schema.Struct.Fields | Schema.Schema.All): Schema.Schema.All =>
   Schema.isSchema(payload) ? payload : Schema.Struct(payload as Schema.Struct.Fields)
 
@@ -360,7 +370,8 @@ export const make = <
   Success extends Schema.Schema.All = typeof Schema.Void,
   Error extends Schema.Schema.All = typeof Schema.Never,
   Version extends number = 1,
-  From extends number = never
+  From extends number = never,
+  Scheduled extends TaskSchedule | undefined = undefined
 >(
   name: Name,
   options?: Options<
@@ -370,7 +381,9 @@ export const make = <
   > & {
     readonly version?: Version | undefined
     readonly upcasts?: { readonly [V in From]: versions.Upcast } | undefined
-  } & CompleteUpcasts<Version, From>
+    readonly schedule?: Scheduled
+  } & CompleteUpcasts<Version, From> &
+    NeedsPayload<Scheduled, PayloadSchema<Payload>>
 ): Task<Name, PayloadSchema<Payload>, Success, Error> => {
   const payload = options?.payload ?? Schema.Void
   const key = `@effect-tasks/core/Task/Handler/${name}`
@@ -396,6 +409,8 @@ export const make = <
     maxQueued: options?.maxQueued,
     maxCrashes: options?.maxCrashes ?? 3,
     requeueOnInterrupt: options?.requeueOnInterrupt ?? true,
+    schedule: options?.schedule,
+    schedulePayload: options?.schedulePayload,
     queue: (payload, options) =>
       Effect.flatMap(TaskManager, (manager) =>
         Effect.map(manager.queue(self, [payload], options), ([handle]) => handle!)

@@ -1,5 +1,5 @@
 import { Cause, Effect, Option } from "effect"
-import type { Broker, Enqueued } from "../Broker.js"
+import type { Broker, Enqueued, ScheduleChange } from "../Broker.js"
 import type { BackendError, IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Bus } from "./bus.js"
@@ -48,7 +48,40 @@ export const enqueue = (
     })
   })
 
-/** The same, for runs that come without a limit. */
+/** Hands the ticks of schedules to the broker, and publishes the runs of those that were fired. */
+export const fire = (
+  { broker, bus, meter }: Parts,
+  changes: ReadonlyArray<ScheduleChange>,
+  isByHand = false
+): Effect.Effect<ReadonlyArray<boolean>, BackendError> =>
+  Effect.suspend(() => {
+    const ids = bus.hasListeners ? changes.flatMap(({ runs }) => runs.map((run) => run.id)) : []
+    bus.hold(ids)
+    return Effect.matchCauseEffect(isByHand ? broker.putSchedules(changes) : broker.fire(changes), {
+      onFailure: (cause) => {
+        bus.release(ids, [])
+        if (!Cause.isInterruptedOnly(cause)) {
+          meter.brokerFailed("fire")
+        }
+        return Effect.failCause(cause)
+      },
+      onSuccess: (written) => {
+        const queued = changes
+          .filter((_, i) => written[i])
+          .flatMap(({ runs }) => runs.map((run): Enqueued => ({ _tag: "Queued", run })))
+        count(meter, queued)
+        return Effect.as(
+          broker.atTransactionEnd({
+            committed: () => bus.release(ids, ids.length === 0 ? [] : queued.flatMap(asMade)),
+            rolledBack: () => bus.release(ids, [])
+          }),
+          written
+        )
+      }
+    })
+  }).pipe(Effect.uninterruptible)
+
+/** `enqueue`, for runs that come without a limit. */
 export const enqueueUnlimited = (
   parts: Parts,
   runs: ReadonlyArray<EncodedRun>

@@ -139,6 +139,9 @@ export const outcomeOf = (run: EncodedRun): Outcome | null => fromTextOr<Outcome
 export const toProgress = (progress: string): typeof Progress.Type =>
   fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
 
+/** The encoded payload of a run, as people see it. */
+export const payloadOf = (text: string): unknown => fromTextOr<unknown>(text, null)
+
 export const toTaskRun = (run: EncodedRun): TaskRun =>
   new TaskRun(
     {
@@ -147,7 +150,7 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       queue: run.queue,
       state: run.state,
       priority: run.priority,
-      payload: fromTextOr<unknown>(run.payload, null),
+      payload: payloadOf(run.payload),
       payloadVersion: run.payloadVersion,
       createdAt: run.createdAt,
       dueAt: run.dueAt,

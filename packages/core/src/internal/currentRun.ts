@@ -4,6 +4,7 @@ import type { LogLine } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Outcome, RunId } from "./run.js"
+import { scheduleOf, tickOf } from "./scheduleTags.js"
 
 /** Writes the end of a run inside the caller's transaction; false when the claim on it is lost. */
 export type Complete = (outcome: Outcome) => Effect.Effect<boolean, BackendError>
@@ -39,6 +40,8 @@ export class Current {
   readonly parentId: RunId | null
   readonly rootId: RunId
   readonly retryOf: RunId | null
+  readonly schedule: string | null
+  readonly scheduledFor: number | null
   readonly progress: (value: number, message?: string) => Effect.Effect<void>
   readonly #log: Lines
   readonly #complete: Complete
@@ -58,6 +61,8 @@ export class Current {
     this.parentId = run.parentId
     this.rootId = run.rootId ?? run.id
     this.retryOf = run.retryOf
+    this.schedule = scheduleOf(run.tags)
+    this.scheduledFor = tickOf(run.tags)
     this.progress = (value, message) => Effect.sync(() => report(JSON.stringify({ value, message: message ?? null })))
     this.#log = log
     this.#complete = complete

@@ -2,6 +2,7 @@ import type { Context, Duration, Effect, Schedule, Schema } from "effect"
 import type * as Limit from "../Limit.js"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
+import type { TaskSchedule } from "./scheduleModel.js"
 import * as taskLimits from "./taskLimits.js"
 import * as versions from "./versions.js"
 
@@ -25,7 +26,15 @@ export interface Definition extends versions.Versioned {
   readonly maxQueued: number | undefined
   readonly maxCrashes: number
   readonly requeueOnInterrupt: boolean
+  readonly schedule: TaskSchedule | undefined
+  readonly schedulePayload: unknown
 }
+
+/** The payload of a run that nobody gives one: it may be left out where the schema takes nothing, or an empty record. */
+export type PayloadOption<Type, Key extends string> =
+  IsNothing<Type> extends true ? { readonly [K in Key]?: Type | undefined } : { readonly [K in Key]: Type }
+
+type IsNothing<Type> = undefined extends Type ? true : Record<never, never> extends Type ? true : false
 
 /** Definitions that were found to be in order: they are asked about with each request. */
 const valid = new WeakSet<Definition>()

@@ -2,8 +2,8 @@ import { Cause, Clock, Effect } from "effect"
 import * as outage from "./outage.js"
 
 /*
- * The supervision of a consumer's loops: one that fails or dies is begun again, later and later, and its trouble is told of
- * once. Nothing but the end of the consumer ends a loop.
+ * The supervision of the loops of a consumer or a scheduler: one that fails or dies is begun again, later and later, and its trouble is told of
+ * once. Nothing but the end of its owner ends a loop.
  */
 
 /** Documented in `TaskConsumer`. */
@@ -17,14 +17,16 @@ export interface LoopStatus {
 /** A loop of a consumer, as far as others see it. */
 export class Loop {
   readonly name: string
+  private readonly owner: string
   /** Opened when it has worked, or failed, for the first time. */
   readonly tried = Effect.unsafeMakeLatch(false)
   private state: LoopStatus["state"] = "working"
   private failures = 0
   private lastError: LoopStatus["lastError"] = null
 
-  constructor(name: string) {
+  constructor(name: string, owner = "consumer") {
     this.name = name
+    this.owner = owner
   }
 
   get status(): LoopStatus {
@@ -63,7 +65,7 @@ export class Loop {
       return Effect.as(
         failures > 1
           ? Effect.void
-          : Effect.logWarning(`the consumer's loop "${this.name}" failed; it goes on trying`, cause),
+          : Effect.logWarning(`the ${this.owner}'s loop "${this.name}" failed; it goes on trying`, cause),
         failures
       )
     })

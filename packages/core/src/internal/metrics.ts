@@ -84,6 +84,11 @@ const exchangeClaims = histogram(
 const exchangeSettlements = histogram("exchange_settlements", batchSizes, [], "how many ends an exchange handed in")
 const brokerFailures = counter("broker_failures_total", ["operation"], "calls of the broker that failed")
 const eventsDropped = counter("events_dropped_total", ["listener"], "events and lines that a slow listener missed")
+const scheduleTicks = counter(
+  "schedule_ticks_total",
+  ["schedule", "outcome"],
+  "ticks of schedules that were fired, skipped or missed"
+)
 const queueDepth = gauge("queue_depth", ["queue", "state"], "unfinished runs, polled")
 const oldestDue = gauge(
   "queue_oldest_due_seconds",
@@ -235,8 +240,15 @@ export class Meter {
     }
   }
 
-  brokerFailed(operation: "exchange" | "extend" | "enqueue"): void {
+  brokerFailed(operation: "exchange" | "extend" | "enqueue" | "fire"): void {
     this.failures.at(operation).update(1)
+  }
+
+  /** Ticks of a schedule, by what became of them. */
+  ticked(schedule: string, outcome: "fired" | "skipped" | "missed", ticks: number): void {
+    if (ticks > 0) {
+      hookOf(scheduleTicks, [schedule, outcome], this.extra).update(ticks)
+    }
   }
 
   droppedOne(listener: "stream" | "observer"): void {

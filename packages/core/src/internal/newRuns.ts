@@ -147,6 +147,38 @@ export const again = (old: EncodedRun, id: string, now: number): EncodedRun => (
   retryOf: old.id
 })
 
+/** What the runs of a schedule are queued as. */
+export interface Template {
+  readonly task: string
+  readonly payload: string
+  readonly payloadVersion: number
+  readonly queue: string
+  readonly priority: number
+  readonly tags: ReadonlyArray<string>
+  readonly group: string | null
+  readonly limitKeys: string | null
+}
+
+/** A new run after a template, due now. */
+export const templated = (of: Template, id: string, now: number, tags: ReadonlyArray<string>): EncodedRun => ({
+  ...run(
+    {
+      ...of,
+      tags: [...of.tags, ...tags],
+      createdAt: now,
+      dueAt: now,
+      expiresAt: null,
+      idempotency: null,
+      parentId: null,
+      rootId: null,
+      traceparent: null
+    },
+    id,
+    of.payload
+  ),
+  limitKeys: of.limitKeys
+})
+
 const dueOf = ({ at, delay, idempotencyKey }: QueueOptions, now: number): number => {
   const asked = delay !== undefined ? now + wholeMillis(delay) : Math.max(now, at === undefined ? now : Number(at))
   return typeof idempotencyKey === "object" && "debounce" in idempotencyKey

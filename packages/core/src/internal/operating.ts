@@ -85,7 +85,11 @@ const eachPage = <A>(
 const sum = (numbers: ReadonlyArray<number>): number => numbers.reduce((total, n) => total + n, 0)
 
 /** Cancels runs, and tells of those that have ended by it. The answers stand in the order of the ids. */
-export const cancel = ({ broker, bus, meter }: Parts, ids: ReadonlyArray<RunId>, reason = "no reason was given") =>
+export const cancel = (
+  { broker, bus, meter }: Pick<Parts, "broker" | "bus" | "meter">,
+  ids: ReadonlyArray<RunId>,
+  reason = "no reason was given"
+) =>
   Effect.gen(function* () {
     const now = yield* broker.now
     const results = yield* broker.cancel({ ids, reason, now })
