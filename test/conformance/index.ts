@@ -38,6 +38,7 @@ import { rateLimiting } from "./rateLimiting.js"
 import { rates } from "./rates.js"
 import { replacing } from "./replacing.js"
 import { retrying } from "./retrying.js"
+import { scheduling } from "./scheduling.js"
 import { settling } from "./settling.js"
 import { shutdown } from "./shutdown.js"
 import { streams } from "./streams.js"
@@ -73,6 +74,7 @@ const families: Record<string, Family> = {
   batches,
   limits,
   "rate limiting": rateLimiting,
+  schedules: scheduling,
   operating,
   cancellation,
   waiting,

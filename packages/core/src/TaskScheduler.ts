@@ -148,7 +148,8 @@ export class TaskScheduler extends Context.Tag("@effect-tasks/core/TaskScheduler
   {
     readonly add: <T extends Task.Any>(
       name: string,
-      options: Work<T> & operating.RunOptions & { readonly schedule: TaskSchedule; readonly paused?: boolean | undefined }
+      options: Work<T> &
+        operating.RunOptions & { readonly schedule: TaskSchedule; readonly paused?: boolean | undefined }
     ) => Effect.Effect<void, declaring.MakeError | ScheduleExists | BackendError>
 
     /** Changes when it ticks, or, with a task, what it queues. What waits or runs stays as it is. */

@@ -53,10 +53,8 @@ export const once = (
     return run!.id
   })
 
-const waiting = (
-  { store }: Parts,
-  tag: string
-): Effect.Effect<ReadonlyArray<EncodedRun>, BackendError> => store.runs({ tag, state: ["queued", "scheduled"], limit: 1_000 })
+const waiting = ({ store }: Parts, tag: string): Effect.Effect<ReadonlyArray<EncodedRun>, BackendError> =>
+  store.runs({ tag, state: ["queued", "scheduled"], limit: 1_000 })
 
 export const cancel = (parts: Parts, key: string): Effect.Effect<boolean, BackendError> =>
   Effect.flatMap(waiting(parts, onceKeyTag(key)), (runs) =>

@@ -1,7 +1,13 @@
 import { Effect, Either } from "effect"
 import type { ScheduleChange } from "../Broker.js"
 import type { EncodedSchedule } from "../Store.js"
-import { type BackendError, InvalidOption, type InvalidSchedule, ScheduleExists, ScheduleNotFound } from "../TaskError.js"
+import {
+  type BackendError,
+  InvalidOption,
+  type InvalidSchedule,
+  ScheduleExists,
+  ScheduleNotFound
+} from "../TaskError.js"
 import * as accepting from "./accepting.js"
 import * as declaring from "./declaring.js"
 import type { Definition } from "./definition.js"
@@ -39,9 +45,7 @@ export interface Edit extends RunOptions {
 
 export const list = ({ store }: Parts): Effect.Effect<ReadonlyArray<ScheduleRecord>, BackendError> =>
   Effect.map(store.schedules, (all) =>
-    all.flatMap((stored) =>
-      Either.match(read(stored), { onLeft: () => [], onRight: (known) => [toRecord(known)] })
-    )
+    all.flatMap((stored) => Either.match(read(stored), { onLeft: () => [], onRight: (known) => [toRecord(known)] }))
   )
 
 const find = (
@@ -155,7 +159,5 @@ export const upcoming = (parts: Parts, name: string, count: number) =>
     }
     const { stored, ticks } = yield* find(parts, name)
     const from = stored.nextTick
-    return from === null
-      ? preview(ticks, yield* parts.broker.now, count)
-      : [from, ...preview(ticks, from, count - 1)]
+    return from === null ? preview(ticks, yield* parts.broker.now, count) : [from, ...preview(ticks, from, count - 1)]
   })

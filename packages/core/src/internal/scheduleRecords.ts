@@ -7,8 +7,8 @@ import { isName } from "./definition.js"
 import type { Template } from "./newRuns.js"
 import { RunId } from "./run.js"
 import { TaskSchedule } from "./scheduleModel.js"
-import { compile } from "./ticks.js"
 import * as ticking from "./ticking.js"
+import { compile } from "./ticks.js"
 
 /*
  * Schedules as they are stored, and as others see them.

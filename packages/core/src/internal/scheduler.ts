@@ -1,6 +1,6 @@
 import { Effect, type Scope } from "effect"
 import * as declaring from "./declaring.js"
-import { type LoopStatus, Loop, supervise } from "./loops.js"
+import { Loop, type LoopStatus, supervise } from "./loops.js"
 import type { Parts } from "./schedulerParts.js"
 import * as scheduling from "./scheduling.js"
 

@@ -46,13 +46,16 @@ const isFromCompletion = ({ spec }: Scheduled): boolean => spec._tag === "Every"
 /** Whether the schedule waits for the end of its runs. */
 export const isAwaiting = (scheduled: Scheduled): boolean => {
   const { nextTick, paused, unfinished, waitingTick } = scheduled.stored
-  return !paused && (waitingTick !== null || (isFromCompletion(scheduled) && nextTick === null && unfinished.length > 0))
+  return (
+    !paused && (waitingTick !== null || (isFromCompletion(scheduled) && nextTick === null && unfinished.length > 0))
+  )
 }
 
 /** Whether a decision at this moment depends on which of the schedule's runs have ended. */
 export const asksForEnds = (scheduled: Scheduled, now: number): boolean =>
   scheduled.stored.unfinished.length > 0 &&
-  (isAwaiting(scheduled) || (isDue(scheduled, now) && (scheduled.spec.overlap !== "allow" || isFromCompletion(scheduled))))
+  (isAwaiting(scheduled) ||
+    (isDue(scheduled, now) && (scheduled.spec.overlap !== "allow" || isFromCompletion(scheduled))))
 
 /** Whether a due tick asks that the runs which have not ended are cancelled. */
 export const asksToCancel = (scheduled: Scheduled, now: number): boolean =>
@@ -165,11 +168,7 @@ class Overlapping {
  * Decides; `undefined` when nothing changes. `ends` has those of the schedule's runs that have ended, with the time of it; it
  * may be empty where nothing asks for them.
  */
-export const decide = (
-  scheduled: Scheduled,
-  now: number,
-  ends: ReadonlyMap<RunId, number>
-): Decision | undefined => {
+export const decide = (scheduled: Scheduled, now: number, ends: ReadonlyMap<RunId, number>): Decision | undefined => {
   const { spec, stored, ticks } = scheduled
   if (stored.paused) {
     return undefined
