@@ -4,7 +4,7 @@ import { NodeContext } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
 import { TaskManager, TaskScheduler } from "@effect-tasks/core"
 import { Clock, Console, Effect, Layer, Schema, Stream } from "effect"
-import { emptySchema, isSkipped, url } from "../postgres/database.js"
+import { freshSchema, isSkipped, url } from "../postgres/database.js"
 import { backendOf } from "./backends.js"
 import { Beating, count, millis } from "./beats.js"
 import { read } from "./lines.js"
@@ -78,6 +78,6 @@ describe("two schedulers, one of them killed", () => {
   )
 
   it.scopedLive.skipIf(isSkipped)("on PostgreSQL: each tick is fired exactly once", () =>
-    Effect.flatMap(emptySchema, (schema) => trial({ _tag: "Postgres", url, schema }))
+    Effect.flatMap(freshSchema, (schema) => trial({ _tag: "Postgres", url, schema }))
   )
 })
