@@ -176,6 +176,8 @@ const schedules: fc.Arbitrary<TaskSchedule.TaskSchedule> = fc.oneof(
     .map(({ millis, startAt }) => TaskSchedule.every(millis, startAt === null ? {} : { startAt }))
 )
 
+const assertAll = <Ts>(property: fc.IProperty<Ts>, numRuns = 100): void => fc.assert(property, { numRuns })
+
 /** Mostly near a change of some clock, where mistakes are. */
 const moments = fc.oneof(
   fc.integer({ min: 0, max: 4e12 }),
@@ -195,7 +197,7 @@ const moments = fc.oneof(
 
 describe("the next tick", () => {
   it("is strictly after, and no tick lies between", () => {
-    fc.assert(
+    assertAll(
       fc.property(schedules, moments, fc.double({ min: 0, max: 1, noNaN: true }), (schedule, after, part) => {
         const tick = nextOf(schedule, after)
         assert.isNotNull(tick)
@@ -203,21 +205,21 @@ describe("the next tick", () => {
         const between = after + Math.floor((tick! - after - 1) * part)
         assert.strictEqual(nextOf(schedule, between), tick)
       }),
-      { numRuns: 300 }
+      300
     )
   })
 
   it("is monotone", () => {
-    fc.assert(
+    assertAll(
       fc.property(schedules, moments, fc.integer({ min: 0, max: 1e8 }), (schedule, after, more) => {
         assert.isAtMost(nextOf(schedule, after)!, nextOf(schedule, after + more)!)
       }),
-      { numRuns: 300 }
+      300
     )
   })
 
   it("asked for again and again is the preview", () => {
-    fc.assert(
+    assertAll(
       fc.property(schedules, moments, (schedule, from) => {
         const expected: Array<number> = []
         for (let tick = from; expected.length < 5; ) {
@@ -226,14 +228,14 @@ describe("the next tick", () => {
         }
         assert.deepStrictEqual(Either.getOrThrow(TaskSchedule.preview(schedule, { from, count: 5 })), expected)
       }),
-      { numRuns: 100 }
+      100
     )
   })
 })
 
 describe("a schedule", () => {
   it("is stored and read back as it was", () => {
-    fc.assert(
+    assertAll(
       fc.property(schedules, (schedule) => {
         const codec = Schema.parseJson(TaskSchedule.TaskSchedule)
         assert.deepStrictEqual(Schema.decodeSync(codec)(Schema.encodeSync(codec)(schedule)), schedule)

@@ -44,10 +44,9 @@ const trial = (backend: BackendOrders) =>
     const again = yield* start({ backend, startAt })
     yield* again.isReady
     const scheduler = yield* TaskScheduler.TaskScheduler
-    yield* scheduler.get("Beat").pipe(
-      Effect.delay("200 millis"),
-      Effect.repeat({ until: ({ nextTick }) => nextTick === null })
-    )
+    yield* scheduler
+      .get("Beat")
+      .pipe(Effect.delay("200 millis"), Effect.repeat({ until: ({ nextTick }) => nextTick === null }))
     const times = new Map<number, number>()
     for (const { tags } of yield* runsOf("Beat")) {
       const tick = Date.parse(tags.find((tag) => tag.startsWith("tick:"))?.slice("tick:".length) ?? "")

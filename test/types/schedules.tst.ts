@@ -20,9 +20,7 @@ describe("the schedule of a task", () => {
     expect(
       Task.make("A", { schedule, payload: { n: Schema.Number }, schedulePayload: { n: 1 } })
     ).type.not.toRaiseError()
-    expect(
-      Task.make("A", { schedule, payload: { n: Schema.Number }, schedulePayload: { n: "1" } })
-    ).type.toRaiseError()
+    expect(Task.make("A", { schedule, payload: { n: Schema.Number }, schedulePayload: { n: "1" } })).type.toRaiseError()
   })
 
   it("is a schedule", () => {
