@@ -205,7 +205,7 @@ describe("the next tick", () => {
         const between = after + Math.floor((tick! - after - 1) * part)
         assert.strictEqual(nextOf(schedule, between), tick)
       }),
-      300
+      150
     )
   })
 
@@ -214,7 +214,7 @@ describe("the next tick", () => {
       fc.property(schedules, moments, fc.integer({ min: 0, max: 1e8 }), (schedule, after, more) => {
         assert.isAtMost(nextOf(schedule, after)!, nextOf(schedule, after + more)!)
       }),
-      300
+      150
     )
   })
 
@@ -228,7 +228,7 @@ describe("the next tick", () => {
         }
         assert.deepStrictEqual(Either.getOrThrow(TaskSchedule.preview(schedule, { from, count: 5 })), expected)
       }),
-      100
+      50
     )
   })
 })
