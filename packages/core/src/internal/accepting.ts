@@ -54,10 +54,10 @@ export const fire = (
   changes: ReadonlyArray<ScheduleChange>,
   isByHand = false
 ): Effect.Effect<ReadonlyArray<boolean>, BackendError> =>
-  Effect.suspend(() => {
+  Effect.uninterruptibleMask((restore) => {
     const ids = bus.hasListeners ? changes.flatMap(({ runs }) => runs.map((run) => run.id)) : []
     bus.hold(ids)
-    return Effect.matchCauseEffect(isByHand ? broker.putSchedules(changes) : broker.fire(changes), {
+    return Effect.matchCauseEffect(restore(isByHand ? broker.putSchedules(changes) : broker.fire(changes)), {
       onFailure: (cause) => {
         bus.release(ids, [])
         if (!Cause.isInterruptedOnly(cause)) {
@@ -79,7 +79,7 @@ export const fire = (
         )
       }
     })
-  }).pipe(Effect.uninterruptible)
+  })
 
 /** `enqueue`, for runs that come without a limit. */
 export const enqueueUnlimited = (
