@@ -4,11 +4,11 @@
  *
  * @since 0.1.0
  */
-import { Duration, Effect, type Layer, type Schedule, Schema, type Scope } from "effect"
+import { Duration, Effect, type Layer, Predicate, type Schedule, Schema, type Scope } from "effect"
 import type { CurrentRun } from "./CurrentRun.js"
 import * as batching from "./internal/batching.js"
 import * as completing from "./internal/completing.js"
-import type * as definition from "./internal/definition.js"
+import * as definition from "./internal/definition.js"
 import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
 import * as handlers from "./internal/handlers.js"
 import {
@@ -52,6 +52,22 @@ export type {
  * @category models
  */
 export interface Any extends definition.Definition {}
+
+/**
+ * The mark that every task carries.
+ *
+ * @since 0.1.0
+ * @category symbols
+ */
+export const TypeId: definition.TypeId = definition.TypeId
+
+/**
+ * Whether a value is a task.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTask = (value: unknown): value is Any => Predicate.hasProperty(value, TypeId)
 
 /**
  * The policies of a task.
@@ -376,6 +392,7 @@ export const make = <
   const key = `@effect-tasks/core/Task/Handler/${name}`
   const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit?.limits ?? []
   const self: Task<Name, PayloadSchema<Payload>, Success, Error> = {
+    [TypeId]: TypeId,
     name,
     key,
     description: options?.description,
