@@ -11,6 +11,7 @@ import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
 import { consumer } from "./consumer.js"
 import { controls } from "./controls.js"
+import { creating } from "./creating.js"
 import { delivery } from "./delivery.js"
 import { draining } from "./draining.js"
 import { editing } from "./editing.js"
@@ -61,6 +62,7 @@ const families: Record<string, Family> = {
   "broker: cancel": cancelling,
   store: querying,
   queueing,
+  creating,
   idempotency,
   order,
   events,

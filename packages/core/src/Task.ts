@@ -12,6 +12,7 @@ import * as definition from "./internal/definition.js"
 import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
 import * as handlers from "./internal/handlers.js"
 import {
+  type CreateError,
   type ExecuteError,
   type ExecuteOptions,
   type QueueError,
@@ -115,6 +116,13 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
 
 export type {
   /**
+   * Why a run could not be made.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  CreateError,
+  /**
    * Why a run could not be performed in place at all.
    *
    * @since 0.1.0
@@ -197,6 +205,7 @@ export type {
  * - `queueAll`: many at once, all or none
  * - `queueAndWait`: queues and waits for the typed success, or the typed error of the final outcome, also when another
  *   process performs it
+ * - `createRun`: makes a run and its id, and queues nothing; `TaskManager.queueRun`, or the run's own `queue`, does that
  * - `execute`: performs it in this fiber, through the same pipeline (events, ledger, retry, record), without the broker
  * - `toLayer`: gives the handler, or an effect that makes it; services that it needs stay in the Layer's requirements
  * - `handle`: the handle of a run whose id is known
@@ -237,6 +246,11 @@ export interface Task<
     TaskRun.Failure<Task<Name, Payload, Success, Error>> | QueueError | RunNotFound | WaitTimeout,
     TaskManager
   >
+
+  readonly createRun: (
+    payload: Schema.Schema.Type<Payload>,
+    options?: QueueOptions
+  ) => Effect.Effect<TaskRun.NewRun<Task<Name, Payload, Success, Error>>, CreateError, TaskManager>
 
   readonly execute: (
     payload: Schema.Schema.Type<Payload>,
@@ -422,6 +436,8 @@ export const make = <
       Effect.flatMap(self.queue(payload, options), (handle) =>
         options?.timeout === undefined ? handle.await : handle.awaitFor(options.timeout)
       ),
+    createRun: (payload, options) =>
+      Effect.flatMap(TaskManager, (manager) => manager.createRun(self, payload, options)),
     execute: (payload, options) =>
       Effect.flatMap(TaskManager, (manager) =>
         Effect.flatMap(handlers.tag(self), (entry) => manager.execute(self, entry, payload, options))

@@ -75,7 +75,8 @@ export {
    * - `clear`: cancels what waits in a queue, with counts per priority
    * - `edit`: priority and due time of a run that waits
    * - `pause`, `resume`: a queue or a task; `disable`, `enable`: a task; `controls`: what is in force
-   * - `queue`, `execute`, `handle`: what `Task` offers in typed form
+   * - `queue`, `createRun`, `execute`, `handle`: what `Task` offers in typed form
+   * - `queueRun`: hands over what `createRun` has made
    *
    * @example
    * ```ts

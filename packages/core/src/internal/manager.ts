@@ -5,6 +5,7 @@ import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
 import * as accepting from "./accepting.js"
 import * as codec from "./codec.js"
+import { CreatedRun } from "./creating.js"
 import type { Definition } from "./definition.js"
 import { withoutMarkers } from "./feed.js"
 import * as following from "./following.js"
@@ -42,6 +43,15 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
       .pipe(
         Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag !== "Queued")))
       ),
+  createRun: (task, payload, options = {}) =>
+    parts.broker.now.pipe(
+      Effect.flatMap((now) => newRuns.make(parts, task, [payload], options, now)),
+      Effect.map(([run]) => {
+        const toHandle = (id: RunId, existing: boolean) => new RunHandle(parts, task, id, existing)
+        return new CreatedRun(parts, task, run!, options.maxQueued ?? task.maxQueued, toHandle)
+      })
+    ),
+  queueRun: (run) => run.queue,
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
       const now = yield* parts.broker.now

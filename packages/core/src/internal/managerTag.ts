@@ -12,7 +12,7 @@ import type {
   RunNotFound
 } from "../TaskError.js"
 import type { TaskPriority } from "../TaskPriority.js"
-import type { Cancellation, Failure, Handle, RunId, TaskRun } from "../TaskRun.js"
+import type { Cancellation, Failure, Handle, NewRun, RunId, TaskRun } from "../TaskRun.js"
 import type { TaskState } from "../TaskState.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 
@@ -64,6 +64,9 @@ export type QueueError =
   | BackendError
 
 /** Documented in `Task`. */
+export type CreateError = ParseResult.ParseError | PayloadTooLarge | InvalidOption
+
+/** Documented in `Task`. */
 export type ExecuteError = ParseResult.ParseError | PayloadTooLarge | InvalidOption | BackendError
 
 /** Documented in `TaskManager`. */
@@ -109,6 +112,18 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
       payloads: ReadonlyArray<unknown>,
       options?: QueueOptions
     ) => Effect.Effect<ReadonlyArray<Handle<D>>, QueueError>
+
+    /** Makes a run, and queues nothing. `Task.createRun` is its typed form. */
+    readonly createRun: <D extends Definition>(
+      task: D,
+      payload: unknown,
+      options?: QueueOptions
+    ) => Effect.Effect<NewRun<D>, CreateError>
+
+    /** Queues a run that was made before: once, however often it is called for one run. */
+    readonly queueRun: <D extends Definition>(
+      run: NewRun<D>
+    ) => Effect.Effect<Handle<D>, IdempotencyConflict | QueueFull | BackendError>
 
     /** Performs a run in this fiber. `Task.execute` is its typed form. */
     readonly execute: <D extends Definition>(
