@@ -1,4 +1,4 @@
-import { Backend, Task, TaskConsumer, TaskEvents, TaskGroup, TaskManager } from "@effect-tasks/core"
+import { Backend, Task, TaskConsumer, TaskEvents, TaskGroup, TaskManager, type TaskRun } from "@effect-tasks/core"
 import { type Context, Effect, Layer, Schema, type Scope } from "effect"
 import { describe, expect, test } from "tstyche"
 
@@ -7,6 +7,7 @@ const Clean = Task.make("Clean")
 const Draft = Task.make("Draft")
 const tasks = { Greet, Clean, _Draft: Draft, retries: 3, make: () => Clean }
 
+declare const runtimeQueue: TaskManager.RuntimeQueue
 declare const launch: <A, E>(layer: Layer.Layer<A, E>) => void
 
 const launched = <T extends Task.Any, R>(group: TaskGroup.TaskGroup<T>, handlers: Layer.Layer<R>) =>
@@ -41,6 +42,27 @@ describe("a group of a module", () => {
     const merged = TaskGroup.merge(TaskGroup.make(Greet), TaskGroup.make(Clean), TaskGroup.make(Greet, Draft))
     expect(merged).type.toBe<TaskGroup.TaskGroup<typeof Greet | typeof Clean | typeof Draft>>()
     expect(TaskGroup.merge()).type.toBe<TaskGroup.TaskGroup<never>>()
+  })
+})
+
+describe("what queues later", () => {
+  test("takes the payload of its task", () => {
+    expect(Greet.createRun).type.toBeCallableWith({ name: "a" }, { delay: "1 second" })
+    expect(Greet.createRun).type.not.toBeCallableWith({ name: 1 })
+    expect(Clean.createRun).type.toBeCallableWith()
+    expect(runtimeQueue).type.toBeCallableWith(Greet, { name: "a" }, { priority: "high" })
+    expect(runtimeQueue).type.not.toBeCallableWith(Greet, { name: 1 })
+    expect(runtimeQueue(Greet, { name: "a" })).type.toBe<"accepted" | "full" | "closed">()
+  })
+
+  test("a run that is made gives the handle of its task", () => {
+    expect(Greet.createRun({ name: "a" })).type.toBe<
+      Effect.Effect<TaskRun.NewRun<typeof Greet>, Task.CreateError, TaskManager.TaskManager>
+    >()
+    const manager = Effect.flatMap(TaskManager.TaskManager, (manager) =>
+      Effect.flatMap(Greet.createRun({ name: "a" }), manager.queueRun)
+    )
+    expect<Effect.Effect.Success<typeof manager>>().type.toBe<TaskRun.Handle<typeof Greet>>()
   })
 })
 

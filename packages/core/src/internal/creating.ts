@@ -13,6 +13,9 @@ import * as tracing from "./tracing.js"
  * Runs that are made now, and handed to the broker later, or never.
  */
 
+/** Makes a run that can be handed over of its stored form. */
+export type Created = <D extends Definition>(task: D, run: EncodedRun, maxQueued: number | undefined) => NewRun<D>
+
 type QueueError = IdempotencyConflict | QueueFull | BackendError
 
 /** A run in the state `init`. It is handed over once, however often that is asked for, and by however many fibers. */

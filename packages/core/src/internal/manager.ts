@@ -5,7 +5,7 @@ import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
 import * as accepting from "./accepting.js"
 import * as codec from "./codec.js"
-import { CreatedRun } from "./creating.js"
+import { type Created, CreatedRun } from "./creating.js"
 import type { Definition } from "./definition.js"
 import { withoutMarkers } from "./feed.js"
 import * as following from "./following.js"
@@ -16,6 +16,7 @@ import * as newRuns from "./newRuns.js"
 import * as operating from "./operating.js"
 import * as outcome from "./outcome.js"
 import type { RunId } from "./run.js"
+import * as runtimeQueue from "./runtimeQueue.js"
 import * as tracing from "./tracing.js"
 
 /** The manager over its parts: one function per operation, below in the order of the service. */
@@ -46,12 +47,10 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
   createRun: (task, payload, options = {}) =>
     parts.broker.now.pipe(
       Effect.flatMap((now) => newRuns.make(parts, task, [payload], options, now)),
-      Effect.map(([run]) => {
-        const toHandle = (id: RunId, existing: boolean) => new RunHandle(parts, task, id, existing)
-        return new CreatedRun(parts, task, run!, options.maxQueued ?? task.maxQueued, toHandle)
-      })
+      Effect.map(([run]) => created(parts)(task, run!, options.maxQueued ?? task.maxQueued))
     ),
   queueRun: (run) => run.queue,
+  runtimeQueue: (options = {}) => runtimeQueue.make(parts, created(parts), options),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
       const now = yield* parts.broker.now
@@ -80,6 +79,11 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
   retry: (id) => retry(parts, id),
   ...operating.make(parts)
 })
+
+const created =
+  (parts: Parts): Created =>
+  (task, run, maxQueued) =>
+    new CreatedRun(parts, task, run, maxQueued, (id, existing) => new RunHandle(parts, task, id, existing))
 
 const maxPage = 1_000
 

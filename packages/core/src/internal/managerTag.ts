@@ -1,4 +1,4 @@
-import { Context, type Duration, type Effect, type Schema } from "effect"
+import { Context, type Duration, type Effect, type Schema, type Scope } from "effect"
 import type * as ParseResult from "effect/ParseResult"
 import type { Control } from "../Broker.js"
 import type { CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
@@ -103,6 +103,32 @@ export interface Page {
 }
 
 /** Documented in `TaskManager`. */
+export interface RuntimeQueueFailure {
+  readonly task: Definition
+  readonly payload: unknown
+  readonly options: QueueOptions
+  readonly error: QueueError
+}
+
+/** Documented in `TaskManager`. */
+export interface RuntimeQueueOptions {
+  readonly capacity?: number | undefined
+  readonly closeTimeout?: Duration.DurationInput | undefined
+  readonly onError?: ((failure: RuntimeQueueFailure) => void) | undefined
+}
+
+/** Documented in `TaskManager`. */
+export interface RuntimeQueue {
+  <D extends Definition>(
+    task: D,
+    payload: Schema.Schema.Type<D["payloadSchema"]>,
+    options?: QueueOptions
+  ): "accepted" | "full" | "closed"
+  readonly pending: () => number
+  readonly flush: Effect.Effect<void>
+}
+
+/** Documented in `TaskManager`. */
 export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
   TaskManager,
   {
@@ -124,6 +150,9 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
     readonly queueRun: <D extends Definition>(
       run: NewRun<D>
     ) => Effect.Effect<Handle<D>, IdempotencyConflict | QueueFull | BackendError>
+
+    /** A plain function that queues, for code that is no Effect. See `TaskManager.runtimeQueue`. */
+    readonly runtimeQueue: (options?: RuntimeQueueOptions) => Effect.Effect<RuntimeQueue, InvalidOption, Scope.Scope>
 
     /** Performs a run in this fiber. `Task.execute` is its typed form. */
     readonly execute: <D extends Definition>(
