@@ -50,6 +50,7 @@ const readingOrder = [
   "TaskGroup",
   "TaskEvents",
   "TaskManager",
+  "TaskLock",
   "TaskConsumer",
   "TaskTest"
 ]

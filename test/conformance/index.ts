@@ -26,6 +26,8 @@ import { idempotency } from "./idempotency.js"
 import { inPlace } from "./inPlace.js"
 import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
+import { locking } from "./locking.js"
+import { locks } from "./locks.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
 import { membership } from "./membership.js"
@@ -60,6 +62,7 @@ const families: Record<string, Family> = {
   "broker: edit": editing,
   "broker: extend": extending,
   "broker: cancel": cancelling,
+  "broker: locks": locks,
   store: querying,
   queueing,
   creating,
@@ -77,6 +80,7 @@ const families: Record<string, Family> = {
   cancellation,
   waiting,
   "in place": inPlace,
+  locking,
   logs,
   managing,
   consumer,

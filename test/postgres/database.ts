@@ -48,7 +48,7 @@ export const freshSchema = Effect.acquireRelease(
   (schema) => Effect.orDie(administer((sql) => sql.unsafe(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)))
 )
 
-const tables = ["queue", "history", "count", "log", "key", "control", "rate", "consumer"]
+const tables = ["queue", "history", "count", "log", "key", "control", "rate", "lock", "consumer"]
 
 /** What makes a schema as if it were new. */
 const emptied = (schema: string): string => tables.map((table) => `DELETE FROM ${schema}.task_${table}`).join("; ")

@@ -325,8 +325,8 @@ export type {
 } from "./internal/batching.js"
 export type {
   /**
-   * The function that performs a task. It fails with the task's own error. What queueing a child may fail with it need not
-   * catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
+   * The function that performs a task. It fails with the task's own error. What queueing a child, or taking a lock, may fail
+   * with it need not catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
    *
    * @since 0.1.0
    * @category models

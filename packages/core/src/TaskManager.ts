@@ -9,6 +9,7 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import * as bus from "./internal/bus.js"
+import * as locks from "./internal/locks.js"
 import * as manager from "./internal/manager.js"
 import { type RuntimeQueue, type RuntimeQueueOptions, TaskManager } from "./internal/managerTag.js"
 import * as metrics from "./internal/metrics.js"
@@ -109,6 +110,7 @@ export {
    * - `queue`, `createRun`, `execute`, `handle`: what `Task` offers in typed form
    * - `queueRun`: hands over what `createRun` has made
    * - `runtimeQueue`: a plain function that queues
+   * - `acquireLock`, `withLock`: what `TaskLock` offers
    *
    * @example
    * ```ts
@@ -167,6 +169,7 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
         meter,
         ids: yield* uuid7.make,
         waiters: yield* waiters.make(broker, store),
+        locks: yield* locks.make(broker),
         maxPayloadBytes: options.maxPayloadBytes ?? defaultMaxPayloadBytes
       })
       return Context.make(TaskManager, service).pipe(Context.add(bus.TaskEvents, events))

@@ -10,6 +10,7 @@ import type { Definition } from "./definition.js"
 import { withoutMarkers } from "./feed.js"
 import * as following from "./following.js"
 import * as inline from "./inline.js"
+import * as locks from "./locks.js"
 import type { Parts } from "./managerParts.js"
 import type { TaskManager } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
@@ -50,6 +51,9 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
       Effect.map(([run]) => created(parts)(task, run!, options.maxQueued ?? task.maxQueued))
     ),
   queueRun: (run) => run.queue,
+  acquireLock: (name, options) =>
+    parts.locks.acquire(locks.nameOf(name), options, (_, fiber) => fiber.unsafeInterruptAsFork(fiber.id())),
+  withLock: (name, options, use) => parts.locks.use(locks.nameOf(name), options, use),
   runtimeQueue: (options = {}) => runtimeQueue.make(parts, created(parts), options),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {

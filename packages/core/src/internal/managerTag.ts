@@ -15,6 +15,7 @@ import type { TaskPriority } from "../TaskPriority.js"
 import type { Cancellation, Failure, Handle, NewRun, RunId, TaskRun } from "../TaskRun.js"
 import type { TaskState } from "../TaskState.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import type { Lock, LockError, LockOptions } from "./locks.js"
 
 /** Documented in `Task`. */
 export type Idempotency =
@@ -153,6 +154,16 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
 
     /** A plain function that queues, for code that is no Effect. See `TaskManager.runtimeQueue`. */
     readonly runtimeQueue: (options?: RuntimeQueueOptions) => Effect.Effect<RuntimeQueue, InvalidOption, Scope.Scope>
+
+    /** Takes a lock for as long as the scope lasts. See `TaskLock`. */
+    readonly acquireLock: (name: string, options: LockOptions) => Effect.Effect<Lock, LockError, Scope.Scope>
+
+    /** Performs an effect while a lock is held. See `TaskLock`. */
+    readonly withLock: <A, E, R>(
+      name: string,
+      options: LockOptions,
+      use: (lock: Lock) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | LockError, R>
 
     /** Performs a run in this fiber. `Task.execute` is its typed form. */
     readonly execute: <D extends Definition>(

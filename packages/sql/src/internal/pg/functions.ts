@@ -2,6 +2,7 @@ import { runColumnNames as columns } from "../rows.js"
 import { makeChanges } from "./changes.js"
 import { exchange } from "./exchange.js"
 import { answerEnded, lockGiven } from "./given.js"
+import { acquireLock } from "./locks.js"
 import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
 import { makeRetention } from "./pruning.js"
@@ -229,6 +230,19 @@ BEGIN
 END $body$;`
 
 export const makeFunctions = (t: Names): string =>
-  [enqueue, settle, exchange, lookFurther, startChosen, extend, cancel, record, get, makeChanges, makeRetention]
+  [
+    enqueue,
+    settle,
+    exchange,
+    lookFurther,
+    startChosen,
+    extend,
+    cancel,
+    record,
+    get,
+    makeChanges,
+    makeRetention,
+    acquireLock
+  ]
     .map((make) => make(t))
     .join("\n\n")

@@ -12,6 +12,7 @@ export interface Names {
   readonly key: string
   readonly control: string
   readonly rate: string
+  readonly locks: string
   readonly consumer: string
   readonly migrations: string
   /** Functions. */
@@ -27,6 +28,7 @@ export interface Names {
   readonly holders: string
   readonly waiting: string
   readonly setControls: string
+  readonly acquireLock: string
   readonly record: string
   readonly get: string
   readonly remove: string
@@ -70,6 +72,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     key: named("key"),
     control: named("control"),
     rate: named("rate"),
+    locks: named("lock"),
     consumer: named("consumer"),
     migrations: named("migrations"),
     enqueue: named("enqueue"),
@@ -84,6 +87,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     holders: named("holders"),
     waiting: named("waiting"),
     setControls: named("set_controls"),
+    acquireLock: named("acquire_lock"),
     record: named("record"),
     get: named("get"),
     remove: named("remove"),
