@@ -51,6 +51,7 @@ const readingOrder = [
   "TaskEvents",
   "TaskManager",
   "TaskLock",
+  "BackgroundTasks",
   "TaskConsumer",
   "TaskTest"
 ]

@@ -3,6 +3,7 @@
  */
 export * as Admission from "./Admission.js"
 export * as Backend from "./Backend.js"
+export * as BackgroundTasks from "./BackgroundTasks.js"
 export * as Batcher from "./Batcher.js"
 export * as Broker from "./Broker.js"
 export * as CurrentRun from "./CurrentRun.js"
