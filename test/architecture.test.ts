@@ -51,6 +51,8 @@ const readingOrder = [
   "TaskGroup",
   "TaskEvents",
   "TaskManager",
+  "TaskLock",
+  "BackgroundTasks",
   "TaskConsumer",
   "TaskScheduler",
   "TaskTest"

@@ -1,4 +1,3 @@
-import { type ChildProcess, spawn } from "node:child_process"
 import fs from "node:fs"
 import path from "node:path"
 import { fileURLToPath } from "node:url"
@@ -7,87 +6,16 @@ import { Backend, Store, Task, TaskGroup } from "@effect-tasks/core"
 import { NodeTasks } from "@effect-tasks/node"
 import { ConfigProvider, Duration, Effect, Layer, LogLevel, Schema } from "effect"
 import * as settings from "../packages/node/src/internal/settings.js"
+import { patience, startPrograms } from "./fixtures/program.js"
 
 const root = path.resolve(import.meta.dirname, "..")
 
 const fixture = fileURLToPath(new URL("./fixtures/nodeTasks.ts", import.meta.url))
 
-/** No test waits longer than this for one line or for the end of a process. */
-const patience = 60_000
+const programs = startPrograms(fixture)
+const start = programs.start
 
-/** A running program of `fixtures/nodeTasks.ts`. */
-class Program {
-  private readonly child: ChildProcess
-  private stdout = ""
-  private stderr = ""
-  private readonly changed = new Set<() => void>()
-  private readonly end: Promise<{ readonly code: number | null; readonly signal: string | null }>
-
-  constructor(name: string, env: Record<string, string> = {}) {
-    this.child = spawn(process.execPath, ["--import", "tsx", fixture, name], {
-      cwd: root,
-      env: { ...process.env, ...env },
-      stdio: ["ignore", "pipe", "pipe"]
-    })
-    this.child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      this.stdout += text
-      this.changed.forEach((look) => look())
-    })
-    this.child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      this.stderr += text
-    })
-    this.end = new Promise((resolve) => this.child.on("close", (code, signal) => resolve({ code, signal })))
-  }
-
-  kill(signal: NodeJS.Signals): void {
-    this.child.kill(signal)
-  }
-
-  /** Resolves when the standard output holds this text. */
-  printed(text: string): Promise<void> {
-    return this.within(
-      `print ${JSON.stringify(text)}`,
-      new Promise((resolve) => {
-        const look = () => {
-          if (this.stdout.includes(text)) {
-            this.changed.delete(look)
-            resolve()
-          }
-        }
-        this.changed.add(look)
-        look()
-      })
-    )
-  }
-
-  async ended() {
-    const end = await this.within("end", this.end)
-    return { ...end, stdout: this.stdout, stderr: this.stderr }
-  }
-
-  private within<A>(what: string, promise: Promise<A>): Promise<A> {
-    let timer: NodeJS.Timeout
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(new Error(`it did not ${what}; so far it wrote:\n${this.stdout}${this.stderr}`)),
-        patience
-      )
-    })
-    return Promise.race([promise, late]).finally(() => clearTimeout(timer))
-  }
-}
-
-const programs: Array<Program> = []
-
-const start = (name: string, env?: Record<string, string>): Program => {
-  const program = new Program(name, env)
-  programs.push(program)
-  return program
-}
-
-afterAll(() => {
-  programs.forEach((program) => program.kill("SIGKILL"))
-})
+afterAll(programs.killAll)
 
 const linesOf = (text: string) => text.trimEnd().split("\n")
 

@@ -11,6 +11,7 @@ import { cancelling } from "./cancelling.js"
 import { claiming } from "./claiming.js"
 import { consumer } from "./consumer.js"
 import { controls } from "./controls.js"
+import { creating } from "./creating.js"
 import { delivery } from "./delivery.js"
 import { draining } from "./draining.js"
 import { editing } from "./editing.js"
@@ -26,6 +27,8 @@ import { idempotency } from "./idempotency.js"
 import { inPlace } from "./inPlace.js"
 import { keyedLimits } from "./keyedLimits.js"
 import { limits } from "./limits.js"
+import { locking } from "./locking.js"
+import { locks } from "./locks.js"
 import { logs } from "./logs.js"
 import { managing } from "./managing.js"
 import { membership } from "./membership.js"
@@ -62,8 +65,10 @@ const families: Record<string, Family> = {
   "broker: extend": extending,
   "broker: cancel": cancelling,
   "broker: schedules": firing,
+  "broker: locks": locks,
   store: querying,
   queueing,
+  creating,
   idempotency,
   order,
   events,
@@ -79,6 +84,7 @@ const families: Record<string, Family> = {
   cancellation,
   waiting,
   "in place": inPlace,
+  locking,
   logs,
   managing,
   consumer,

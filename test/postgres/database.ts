@@ -48,7 +48,7 @@ export const freshSchema = Effect.acquireRelease(
   (schema) => Effect.orDie(administer((sql) => sql.unsafe(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)))
 )
 
-const tables = ["queue", "history", "count", "log", "key", "control", "rate", "consumer", "schedule"]
+const tables = ["queue", "history", "count", "log", "key", "control", "rate", "lock", "consumer", "schedule"]
 
 /** What makes a schema as if it were new. */
 const emptied = (schema: string): string => tables.map((table) => `DELETE FROM ${schema}.task_${table}`).join("; ")

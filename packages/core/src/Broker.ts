@@ -289,6 +289,51 @@ export type Control =
   | { readonly of: "task"; readonly name: string; readonly state: "paused" | "disabled" }
 
 /**
+ * A wish for a lock. `owner` is a token of this very wish: asked again with it, the answer is the lock that it got before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockRequest {
+  readonly name: string
+  readonly owner: string
+  readonly now: number
+  readonly leaseUntil: number
+}
+
+/**
+ * A lock that is held. Its `fence` is greater than that of every holder before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockRef {
+  readonly name: string
+  readonly fence: number
+}
+
+/**
+ * What became of a wish for a lock: it is held now, or by somebody else, whose lease ends at `until` unless it is extended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type LockResult =
+  | { readonly _tag: "Acquired"; readonly fence: number }
+  | { readonly _tag: "Held"; readonly until: number }
+
+/**
+ * A sign of life for locks. Each has a lease of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LockRenewal {
+  readonly locks: ReadonlyArray<LockRef & { readonly leaseUntil: number }>
+  readonly now: number
+}
+
+/**
  * A new record of a schedule, and the runs that come with it. It is written exactly when the stored record has the revision
  * `expected`, or, where that is `null`, when there is none of the name.
  *
@@ -308,6 +353,7 @@ export interface ScheduleChange {
  * - `Ended`: these runs have ended
  * - `Cancel`: a consumer of this process should stop these runs
  * - `Schedules`: somebody has changed schedules
+ * - `Unlocked`: these locks were released
  * - `Changed`: somebody else wrote; anything may have happened
  *
  * Signals are hints: one may be missed or come twice, so every listener also asks again at `pollInterval`.
@@ -320,6 +366,7 @@ export type Signal =
   | { readonly _tag: "Ended"; readonly ids: ReadonlyArray<RunId> }
   | { readonly _tag: "Cancel"; readonly id: RunId; readonly reason: string }
   | { readonly _tag: "Schedules" }
+  | { readonly _tag: "Unlocked"; readonly names: ReadonlyArray<string> }
   | { readonly _tag: "Changed" }
 
 /**
@@ -423,6 +470,18 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
 
     /** The controls in force. */
     readonly controls: Effect.Effect<ReadonlyArray<Control>, BackendError>
+
+    /**
+     * Takes a lock that nobody holds, or whose lease has ended; at one time it has one holder, whoever asks. A lock that has the
+     * request's `owner` is given again, with the new lease. Locks have nothing to do with the caller's transaction.
+     */
+    readonly acquireLock: (request: LockRequest) => Effect.Effect<LockResult, BackendError>
+
+    /** Extends the leases of locks, and gives those that are no longer held. */
+    readonly renewLocks: (renewal: LockRenewal) => Effect.Effect<ReadonlyArray<LockRef>, BackendError>
+
+    /** Frees locks; one that is held by somebody else meanwhile stays. */
+    readonly releaseLocks: (locks: ReadonlyArray<LockRef>) => Effect.Effect<void, BackendError>
 
     /**
      * Tells when what the calling fiber has written is durable: at once, unless the fiber is inside a transaction that this

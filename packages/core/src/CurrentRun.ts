@@ -6,7 +6,8 @@
  *
  * @since 0.1.0
  */
-import { Context, Duration, Effect } from "effect"
+import { Context, Duration, Effect, type Scope } from "effect"
+import type { Lock, LockError, LockOptions } from "./internal/locks.js"
 import type { RunId } from "./internal/run.js"
 import { Verdict } from "./internal/verdict.js"
 
@@ -45,6 +46,8 @@ export class CurrentRun extends Context.Tag("@effect-tasks/core/CurrentRun")<
     readonly scheduledFor: number | null
     /** Reports how far the handler has come: a fraction from 0 to 1. */
     readonly progress: (value: number, message?: string) => Effect.Effect<void>
+    /** Takes the lock of the task, or the one of this name that belongs to the task. */
+    readonly lock: (name?: string, options?: LockOptions) => Effect.Effect<Lock, LockError, Scope.Scope>
   }
 >() {}
 
@@ -70,6 +73,34 @@ export class CurrentRun extends Context.Tag("@effect-tasks/core/CurrentRun")<
  */
 export const progress = (value: number, message?: string): Effect.Effect<void, never, CurrentRun> =>
   Effect.flatMap(CurrentRun, (run) => run.progress(value, message))
+
+/**
+ * Takes a lock over all processes, for as long as the scope lasts: in a handler the attempt's, so it is free when the attempt
+ * ends, however it ends. Without a name it is the lock of the task; each name is another one of the task. Options and rules
+ * are those of `TaskLock`.
+ *
+ * When the lock is lost, the handler is interrupted, and the attempt fails with `LockLost` as a defect, which a `retry` sees.
+ * The handler need not catch what taking a lock fails with: it counts as a defect too.
+ *
+ * @example
+ * ```ts
+ * import { CurrentRun, Task } from "@effect-tasks/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Sync = Task.make("Sync", { payload: { account: Schema.String } })
+ * const SyncLive = Sync.toLayer(({ account }) =>
+ *   Effect.gen(function*() {
+ *     const { fence } = yield* CurrentRun.lock(account, { wait: "10 seconds" })
+ *     yield* Effect.log(`alone with ${account}, as number ${fence}`)
+ *   })
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const lock = (name?: string, options?: LockOptions): Effect.Effect<Lock, LockError, CurrentRun | Scope.Scope> =>
+  Effect.flatMap(CurrentRun, (run) => run.lock(name, options))
 
 /**
  * Ends the run as `aborted`: the task itself sees no point in going on. It is not retried, and not a failure.

@@ -4,14 +4,15 @@
  *
  * @since 0.1.0
  */
-import { Duration, Effect, type Layer, type Schedule, Schema, type Scope } from "effect"
+import { Duration, Effect, type Layer, Predicate, type Schedule, Schema, type Scope } from "effect"
 import type { CurrentRun } from "./CurrentRun.js"
 import * as batching from "./internal/batching.js"
 import * as completing from "./internal/completing.js"
-import type * as definition from "./internal/definition.js"
+import * as definition from "./internal/definition.js"
 import type { Handler, HandlerOf, HandlerServices } from "./internal/handlers.js"
 import * as handlers from "./internal/handlers.js"
 import {
+  type CreateError,
   type ExecuteError,
   type ExecuteOptions,
   type QueueError,
@@ -53,6 +54,22 @@ export type {
  * @category models
  */
 export interface Any extends definition.Definition {}
+
+/**
+ * The mark that every task carries.
+ *
+ * @since 0.1.0
+ * @category symbols
+ */
+export const TypeId: definition.TypeId = definition.TypeId
+
+/**
+ * Whether a value is a task.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTask = (value: unknown): value is Any => Predicate.hasProperty(value, TypeId)
 
 /**
  * The policies of a task.
@@ -103,6 +120,13 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
 }
 
 export type {
+  /**
+   * Why a run could not be made.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  CreateError,
   /**
    * Why a run could not be performed in place at all.
    *
@@ -186,6 +210,7 @@ export type {
  * - `queueAll`: many at once, all or none
  * - `queueAndWait`: queues and waits for the typed success, or the typed error of the final outcome, also when another
  *   process performs it
+ * - `createRun`: makes a run and its id, and queues nothing; `TaskManager.queueRun`, or the run's own `queue`, does that
  * - `execute`: performs it in this fiber, through the same pipeline (events, ledger, retry, record), without the broker
  * - `toLayer`: gives the handler, or an effect that makes it; services that it needs stay in the Layer's requirements
  * - `handle`: the handle of a run whose id is known
@@ -226,6 +251,11 @@ export interface Task<
     TaskRun.Failure<Task<Name, Payload, Success, Error>> | QueueError | RunNotFound | WaitTimeout,
     TaskManager
   >
+
+  readonly createRun: (
+    payload: Schema.Schema.Type<Payload>,
+    options?: QueueOptions
+  ) => Effect.Effect<TaskRun.NewRun<Task<Name, Payload, Success, Error>>, CreateError, TaskManager>
 
   readonly execute: (
     payload: Schema.Schema.Type<Payload>,
@@ -300,8 +330,8 @@ export type {
 } from "./internal/batching.js"
 export type {
   /**
-   * The function that performs a task. It fails with the task's own error. What queueing a child may fail with it need not
-   * catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
+   * The function that performs a task. It fails with the task's own error. What queueing a child, or taking a lock, may fail
+   * with it need not catch: such a failure counts as a defect, which a `retry` schedule sees as `TaskDefect`.
    *
    * @since 0.1.0
    * @category models
@@ -389,6 +419,7 @@ export const make = <
   const key = `@effect-tasks/core/Task/Handler/${name}`
   const limitList: ReadonlyArray<Limit.Single<never>> = options?.limit?.limits ?? []
   const self: Task<Name, PayloadSchema<Payload>, Success, Error> = {
+    [TypeId]: TypeId,
     name,
     key,
     description: options?.description,
@@ -420,6 +451,8 @@ export const make = <
       Effect.flatMap(self.queue(payload, options), (handle) =>
         options?.timeout === undefined ? handle.await : handle.awaitFor(options.timeout)
       ),
+    createRun: (payload, options) =>
+      Effect.flatMap(TaskManager, (manager) => manager.createRun(self, payload, options)),
     execute: (payload, options) =>
       Effect.flatMap(TaskManager, (manager) =>
         Effect.flatMap(handlers.tag(self), (entry) => manager.execute(self, entry, payload, options))

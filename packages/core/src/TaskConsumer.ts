@@ -15,6 +15,7 @@ import { TaskEvents } from "./internal/bus.js"
 import type * as callbacks from "./internal/callbacks.js"
 import * as consumer from "./internal/consumer.js"
 import type { HandlerEntry } from "./internal/definition.js"
+import * as locks from "./internal/locks.js"
 import type * as loops from "./internal/loops.js"
 import * as metrics from "./internal/metrics.js"
 import type * as status from "./internal/status.js"
@@ -236,6 +237,7 @@ export const make = <Tasks extends Task.Any>(
       store: yield* Store,
       bus: yield* TaskEvents,
       meter: yield* metrics.make,
+      locks: yield* locks.make(yield* Broker),
       tracing: options.tracing ?? "parent",
       entries,
       queues: options.queues ?? null,

@@ -4,11 +4,13 @@
  * Three families:
  *
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
- *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`
+ *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`, EXTRA
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `InvalidSchedule`, `ScheduleExists`,
- *   `ScheduleNotFound`
- * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`
+ *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`; of schedules
+ *   `InvalidSchedule`, `ScheduleExists`, `ScheduleNotFound`; of locks `LockTimeout`, `LockReentered`; of sources and
+ *   subscriptions `AlreadyRunning`, `NotRunning`, `DuplicateSubscription`, `SubscriptionNotStarted`
+ * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`, `LockLost`; and the pull of a
+ *   subscription: `PullEnded`, `PullDied`
  *
  * @since 0.1.0
  */
@@ -343,6 +345,51 @@ export class LostClaim extends Schema.TaggedError<LostClaim>("@effect-tasks/core
 }) {
   override get message(): string {
     return `claim ${this.fence} on run ${this.runId} is no longer held: nothing was written`
+  }
+}
+
+/**
+ * The lock was not free in time (`wait`).
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class LockTimeout extends Schema.TaggedError<LockTimeout>("@effect-tasks/core/TaskError/LockTimeout")(
+  "LockTimeout",
+  { lock: Schema.String, waitedMillis: Schema.Number }
+) {
+  override get message(): string {
+    return `the lock ${this.lock} was not free within ${seconds(this.waitedMillis)}; wait longer, or try again later`
+  }
+}
+
+/**
+ * The fiber holds this lock already, so it would wait for itself.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class LockReentered extends Schema.TaggedError<LockReentered>("@effect-tasks/core/TaskError/LockReentered")(
+  "LockReentered",
+  { lock: Schema.String }
+) {
+  override get message(): string {
+    return `the lock ${this.lock} is held by this fiber already; take it once, around all that needs it`
+  }
+}
+
+/**
+ * The lease of a lock could not be extended in time, or somebody else took the lock: what it protected was interrupted.
+ *
+ * @since 0.1.0
+ * @category backends
+ */
+export class LockLost extends Schema.TaggedError<LockLost>("@effect-tasks/core/TaskError/LockLost")("LockLost", {
+  lock: Schema.String,
+  fence: Schema.Number
+}) {
+  override get message(): string {
+    return `the lock ${this.lock} (fence ${this.fence}) was lost, and what held it was interrupted; let writes check the fence, and try again`
   }
 }
 

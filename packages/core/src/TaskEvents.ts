@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import { Effect, type LogLevel, type Scope, Stream } from "effect"
+import { Effect, type LogLevel, Predicate, type Scope, Stream } from "effect"
 import { TaskEvents } from "./internal/bus.js"
 import { type Lagged, withoutMarkers } from "./internal/feed.js"
 import type { RunId } from "./internal/run.js"
@@ -122,8 +122,34 @@ export const lineFeed = (options: LineOptions = {}): Stream.Stream<LogLine | Lag
   )
 
 /**
+ * What a handler of events may need from outside: the services of the Effects that it gives.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type HandlerServices<A> = A extends Effect.Effect<infer _A, infer _E, infer R> ? R : never
+
+/**
+ * - `tag`: a name for the handler. Of one state and tag there is one handler: the next one takes its place. Default: none;
+ *   handlers without a tag stand beside each other
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandlerOptions {
+  readonly tag?: string | undefined
+}
+
+/**
  * Calls a handler for each event of a state, or of every state (`"all"`), until the scope closes. When it returns, the
- * handler is registered.
+ * handler is registered. Each handler gets one event after the other, in their order.
+ *
+ * The handler is a plain function, whose promise is waited for if it returns one, or gives an Effect. One that fails, throws,
+ * rejects or never ends affects neither runs nor other handlers: a failure is logged, and the next event comes.
+ *
+ * A handler with a `tag` takes the place of the one with that state and tag: events that happened before still go to the
+ * earlier one, those after to the new one only. What was replaced stays replaced: when the new one's scope closes, there is
+ * none. The closing of the earlier one's scope does nothing to the new one.
  *
  * @example
  * ```ts
@@ -132,22 +158,52 @@ export const lineFeed = (options: LineOptions = {}): Stream.Stream<LogLine | Lag
  *
  * const program = Effect.gen(function*() {
  *   yield* TaskEvents.on("failure", (event) => Effect.logWarning(`${event.run.task} failed`))
+ *   const seen = new Set<string>()
+ *   yield* TaskEvents.on("success", ({ run }) => seen.add(run.id), { tag: "seen" })
  * })
  * ```
  *
  * @since 0.1.0
  * @category subscriptions
  */
-export const on = <E, R>(
+export const on = <A>(
   state: TaskState | "all",
-  handler: (event: TaskEvent) => Effect.Effect<unknown, E, R>
-): Effect.Effect<void, never, TaskEvents | Scope.Scope | R> =>
+  handler: (event: TaskEvent) => A,
+  options: HandlerOptions = {}
+): Effect.Effect<void, never, TaskEvents | Scope.Scope | HandlerServices<A>> =>
   Effect.gen(function* () {
     const bus = yield* TaskEvents
-    const feed = yield* bus.subscribe(state === "all" ? {} : { states: [state] }, 4_096)
-    const handle = (event: TaskEvent) =>
-      Effect.suspend(() => handler(event)).pipe(
-        Effect.catchAllCause((cause) => Effect.logWarning(`a handler of ${event.state} events failed`, cause))
+    const filter = state === "all" ? {} : { states: [state] }
+    const name = options.tag === undefined ? undefined : handlerName(state, options.tag)
+    const feed = yield* bus.subscribe(filter, 4_096, name)
+    yield* Effect.forkScoped(
+      Stream.runForEach(withoutMarkers(feed.stream), (event) =>
+        Effect.catchAllCause(call(handler, event), (cause) =>
+          Effect.logWarning(`a handler of ${event.state} events failed`, cause)
+        )
       )
-    yield* Effect.forkScoped(Stream.runForEach(withoutMarkers(feed.stream), handle))
+    )
+  })
+
+/**
+ * Takes away the handler of this state and tag, and says whether there was one. Events that happened before still go to it.
+ *
+ * @since 0.1.0
+ * @category subscriptions
+ */
+export const off = (state: TaskState | "all", tag: string): Effect.Effect<boolean, never, TaskEvents> =>
+  Effect.map(TaskEvents, (bus) => bus.unsubscribe(handlerName(state, tag)))
+
+const handlerName = (state: TaskState | "all", tag: string): string => `${state}.${tag}`
+
+const call = <A>(
+  handler: (event: TaskEvent) => A,
+  event: TaskEvent
+): Effect.Effect<unknown, unknown, HandlerServices<A>> =>
+  Effect.suspend(() => {
+    const given: unknown = handler(event)
+    if (Effect.isEffect(given)) {
+      return given as Effect.Effect<unknown, unknown, HandlerServices<A>>
+    }
+    return Predicate.isPromiseLike(given) ? Effect.tryPromise(() => given) : Effect.void
   })

@@ -5,7 +5,7 @@
  */
 import { Effect, type Layer, type Scope } from "effect"
 import * as handlers from "./internal/handlers.js"
-import type * as Task from "./Task.js"
+import * as Task from "./Task.js"
 import { DuplicateTask } from "./TaskError.js"
 
 /**
@@ -44,6 +44,24 @@ export type Handler<Tasks extends Task.Any> = Tasks extends Task.Any ? Task.Hand
 export type Handlers<Tasks extends Task.Any> = {
   readonly [Name in Tasks["name"]]: HandlerOf<Extract<Tasks, { readonly name: Name }>>
 }
+
+/**
+ * The tasks of a group.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Tasks<Group> = Group extends TaskGroup<infer T> ? T : never
+
+/**
+ * The tasks among the exports of a module, or among the values of a record: those whose name does not begin with `_`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Exported<Module> = {
+  [Name in keyof Module]: Name extends `_${string}` ? never : Extract<Module[Name], Task.Any>
+}[keyof Module]
 
 type HandlerOf<T extends Task.Any> = Task.HandlerOf<T["payloadSchema"], T["successSchema"], T["errorSchema"]>
 
@@ -98,3 +116,42 @@ export const make = <const Tasks extends ReadonlyArray<Task.Any>>(...tasks: Task
   }
   return self
 }
+
+/**
+ * A group of all tasks that a module exports, or that a record holds. What is not a task is left out, and so is what is
+ * exported under a name that begins with `_`. A task that is exported under two names is there once. The type knows each
+ * task, so one that has no handler is a type error that names it.
+ *
+ * @example
+ * ```ts
+ * import { Task, TaskGroup } from "@effect-tasks/core"
+ *
+ * // mostly `import * as tasks from "./tasks.js"`
+ * const tasks = { Greet: Task.make("Greet"), Clean: Task.make("Clean"), _Draft: Task.make("Draft"), retries: 3 }
+ *
+ * const All = TaskGroup.fromModule(tasks) // Greet and Clean
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const fromModule = <const Module extends object>(module: Module): TaskGroup<Exported<Module>> => {
+  const tasks = Object.entries(module).flatMap(([name, value]) =>
+    name.startsWith("_") || !Task.isTask(value) ? [] : [value]
+  )
+  return ofOnce(tasks)
+}
+
+/**
+ * A group of the tasks of all these groups. A task that several of them have is there once.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const merge = <const Groups extends ReadonlyArray<TaskGroup<Task.Any>>>(
+  ...groups: Groups
+): TaskGroup<Tasks<Groups[number]>> => ofOnce(groups.flatMap((group) => group.tasks))
+
+/** Each of the tasks once; the caller knows their types. */
+const ofOnce = <T extends Task.Any>(tasks: ReadonlyArray<Task.Any>): TaskGroup<T> =>
+  make(...(Array.from(new Set(tasks)) as Array<T>))

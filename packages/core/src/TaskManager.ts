@@ -5,16 +5,18 @@
  *
  * @since 0.1.0
  */
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import * as bus from "./internal/bus.js"
+import * as locks from "./internal/locks.js"
 import * as manager from "./internal/manager.js"
-import { TaskManager } from "./internal/managerTag.js"
+import { type RuntimeQueue, type RuntimeQueueOptions, TaskManager } from "./internal/managerTag.js"
 import * as metrics from "./internal/metrics.js"
 import * as uuid7 from "./internal/uuid7.js"
 import * as waiters from "./internal/waiters.js"
 import { Store } from "./Store.js"
+import type { InvalidOption } from "./TaskError.js"
 import type { TaskEvents } from "./TaskEvents.js"
 import { TaskLogger } from "./TaskLogger.js"
 
@@ -55,6 +57,36 @@ export type {
    */
   RunsQuery,
   /**
+   * A function that queues from code that is no Effect, and returns at once.
+   *
+   * - `"accepted"`: the run will be queued, or its failure told
+   * - `"full"`: so many wait already; offer it later, or leave it
+   * - `"closed"`: the scope of the queue has closed
+   *
+   * `pending` is how many were accepted and are not queued yet; `flush` waits until there are none.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  RuntimeQueue,
+  /**
+   * What was accepted, and could not be queued, and why: nothing of it was queued, unless the backend did not say.
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  RuntimeQueueFailure,
+  /**
+   * - `capacity`: how many may wait before the next is refused as `"full"`. Default: 10,000
+   * - `closeTimeout`: how long the closing of the scope waits for the backend; what is left then is told as a failure.
+   *   Default: 30 seconds
+   * - `onError`: is told of each run that could not be queued. Default: a warning in the log
+   *
+   * @since 0.1.0
+   * @category models
+   */
+  RuntimeQueueOptions,
+  /**
    * What is paused: a queue, or a task by its name.
    *
    * @since 0.1.0
@@ -75,7 +107,10 @@ export {
    * - `clear`: cancels what waits in a queue, with counts per priority
    * - `edit`: priority and due time of a run that waits
    * - `pause`, `resume`: a queue or a task; `disable`, `enable`: a task; `controls`: what is in force
-   * - `queue`, `execute`, `handle`: what `Task` offers in typed form
+   * - `queue`, `createRun`, `execute`, `handle`: what `Task` offers in typed form
+   * - `queueRun`: hands over what `createRun` has made
+   * - `runtimeQueue`: a plain function that queues
+   * - `acquireLock`, `withLock`: what `TaskLock` offers
    *
    * @example
    * ```ts
@@ -134,6 +169,7 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
         meter,
         ids: yield* uuid7.make,
         waiters: yield* waiters.make(broker, store),
+        locks: yield* locks.make(broker),
         maxPayloadBytes: options.maxPayloadBytes ?? defaultMaxPayloadBytes
       })
       return Context.make(TaskManager, service).pipe(Context.add(bus.TaskEvents, events))
@@ -147,3 +183,39 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
  * @category layers
  */
 export const layer: Layer.Layer<TaskManager | TaskEvents, never, Backend> = layerWith({})
+
+/**
+ * A plain function that queues, for callbacks of code that is no Effect: it returns at once, and what it accepts is handed to
+ * the backend soon after, many runs at a time. While the backend is away, what was accepted waits.
+ *
+ * When the scope closes, nothing more is accepted, and all that was is durable before the closing is over.
+ *
+ * The payload is checked when it is handed over, so a caller must not change it afterwards; one that does not fit its schema
+ * is told to `onError`, as is everything else that could not be queued. Times count from the call.
+ *
+ * @example
+ * ```ts
+ * import { Task, TaskManager } from "@effect-tasks/core"
+ * import { Effect, Schema } from "effect"
+ *
+ * const Import = Task.make("Import", { payload: { path: Schema.String } })
+ *
+ * declare const watch: (onChange: (path: string) => void) => Effect.Effect<never>
+ *
+ * const program = Effect.gen(function*() {
+ *   const queue = yield* TaskManager.runtimeQueue({ onError: ({ error }) => console.error(error.message) })
+ *   yield* watch((path) => {
+ *     if (queue(Import, { path }) !== "accepted") {
+ *       console.error(`${path} is left out`)
+ *     }
+ *   })
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @since 0.1.0
+ * @category queueing
+ */
+export const runtimeQueue = (
+  options: RuntimeQueueOptions = {}
+): Effect.Effect<RuntimeQueue, InvalidOption, TaskManager | Scope.Scope> =>
+  Effect.flatMap(TaskManager, (manager) => manager.runtimeQueue(options))

@@ -6,7 +6,15 @@
 import type { Effect, Schema, Stream } from "effect"
 import type * as Duration from "effect/Duration"
 import type { LogLine, RunId, TaskRun } from "./internal/run.js"
-import type { BackendError, ResultInvalid, RunError, RunNotFound, WaitTimeout } from "./TaskError.js"
+import type {
+  BackendError,
+  IdempotencyConflict,
+  QueueFull,
+  ResultInvalid,
+  RunError,
+  RunNotFound,
+  WaitTimeout
+} from "./TaskError.js"
 import type { TaskEvent } from "./TaskEvent.js"
 import type { TaskState } from "./TaskState.js"
 
@@ -179,6 +187,25 @@ export interface Handle<T extends Typed> {
   readonly events: Stream.Stream<TaskEvent>
   readonly logs: Stream.Stream<LogLine, RunNotFound | BackendError>
   readonly progress: Stream.Stream<Progress, RunNotFound | BackendError>
+}
+
+/**
+ * A run in the state `init`: its payload is checked and encoded, it has its id, and nothing is queued. One that is never
+ * queued leaves nothing behind. Times count from when it was made, and so does the chain (`parentId`, `rootId`).
+ *
+ * - `record`: what it looks like, before it is queued
+ * - `queue`: queues it, in this process, and gives its handle. It is queued once, however often this is called; a call after
+ *   one that failed, or whose transaction was rolled back, tries again. Where an idempotency key leads to another run, the
+ *   handle is that run's
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NewRun<T extends Typed> {
+  readonly id: RunId
+  readonly task: T
+  readonly record: TaskRun
+  readonly queue: Effect.Effect<Handle<T>, IdempotencyConflict | QueueFull | BackendError>
 }
 
 /**

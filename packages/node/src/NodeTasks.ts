@@ -16,7 +16,19 @@ import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/c
 import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
 import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
-import { Cause, Config, type ConfigError, Console, type Duration, Effect, Layer, type LogLevel, Record } from "effect"
+import {
+  Cause,
+  Config,
+  type ConfigError,
+  Console,
+  type Duration,
+  Effect,
+  Layer,
+  type LogLevel,
+  Record,
+  type Schema
+} from "effect"
+import * as executing from "./internal/executing.js"
 import * as failure from "./internal/failure.js"
 import * as logging from "./internal/logging.js"
 import * as settings from "./internal/settings.js"
@@ -213,5 +225,72 @@ export const runMain = <A, E>(layer: Layer.Layer<A, E>, options: LoggerOptions =
     Effect.provide(Layer.provideMerge(layer, layerLogger(options))),
     Effect.onError((cause) => (Cause.isInterruptedOnly(cause) ? Effect.void : Console.error(failure.render(cause)))),
     NodeRuntime.runMain({ disableErrorReporting: true, disablePrettyLogger: true })
+  )
+}
+
+/**
+ * How a run is performed in place, what is told of it, and what is logged.
+ *
+ * - `json`: the result is written as JSON, in the encoded form of the task's schema. Default: false, for people
+ * - `retry`: whether the task's `retry` holds here too. Default: true
+ * - `tags`: beside the task's own
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ExecuteOptions extends LoggerOptions, Task.ExecuteOptions {
+  readonly json?: boolean | undefined
+}
+
+/**
+ * Performs one run of a task in this process and ends it: for a command of a scheduler of the system, or one that a person
+ * types. It builds the Layer, performs the run in place with its retries, writes what it gave to the standard output, closes
+ * the Layer, and exits. Log lines go to the standard error.
+ *
+ * - The run succeeds, or its task aborts it (a line on the standard error): exit code 0
+ * - It fails, or the Layer does: a line on the standard error for each typed error, the stack of each defect. Exit code 1
+ * - SIGINT or SIGTERM: the run is interrupted and recorded so, the Layer closes. Exit code 130 or 143. A second signal ends
+ *   the process at once, with 130
+ *
+ * @example
+ * ```ts
+ * import { Backend, Task } from "@effect-tasks/core"
+ * import { NodeTasks } from "@effect-tasks/node"
+ * import { Effect, Layer, Schema } from "effect"
+ *
+ * const Count = Task.make("Count", { payload: { text: Schema.String }, success: Schema.Number })
+ *
+ * export const main = () =>
+ *   NodeTasks.executeAndExit(
+ *     Count,
+ *     { text: process.argv[2] ?? "" },
+ *     Count.toLayer(({ text }) => Effect.succeed(text.length)).pipe(
+ *       Layer.provideMerge(NodeTasks.manager()),
+ *       Layer.provide(Backend.layerMemory)
+ *     ),
+ *     { json: true }
+ *   )
+ * ```
+ *
+ * @since 0.1.0
+ * @category running
+ */
+export const executeAndExit = <
+  Name extends string,
+  Payload extends Schema.Schema.All,
+  Success extends Schema.Schema.All,
+  Error extends Schema.Schema.All,
+  E
+>(
+  task: Task.Task<Name, Payload, Success, Error>,
+  payload: Schema.Schema.Type<Payload>,
+  layer: Layer.Layer<TaskManager.TaskManager | Task.Handler<Name>, E>,
+  options: ExecuteOptions = {}
+): void => {
+  const { json = false, retry, tags, ...logger } = options
+  const run = task.execute(payload, { retry, tags })
+  executing.runAndExit(
+    executing.perform(run, task, { json }),
+    Layer.provideMerge(layer, logging.layer(logger, "stderr"))
   )
 }

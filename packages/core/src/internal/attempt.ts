@@ -1,8 +1,10 @@
 import { Cause, Context, Duration, Effect, Either, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
+import type { LockLost } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"
+import { Current } from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
 import * as outcome from "./outcome.js"
 import type { Outcome } from "./run.js"
@@ -114,8 +116,8 @@ const handle = (
     )
   })
   return definition.timeout === undefined
-    ? Effect.flatMap(closed, (exit) => read(definition, exit))
-    : inTime(definition, definition.timeout, closed, onTimeout)
+    ? Effect.flatMap(closed, (exit) => read(given, exit))
+    : inTime(given, definition.timeout, closed, onTimeout)
 }
 
 /**
@@ -123,12 +125,12 @@ const handle = (
  * end counts, as it does without a time limit.
  */
 const inTime = (
-  definition: Definition,
+  given: Given,
   timeout: Duration.Duration,
   closed: Effect.Effect<Exit.Exit<unknown, unknown>>,
   onTimeout: () => void
 ): Effect.Effect<AttemptEnd> => {
-  const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) => Effect.flatMap(exit, (exit) => read(definition, exit))
+  const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) => Effect.flatMap(exit, (exit) => read(given, exit))
   const raced = Effect.raceWith(closed, Effect.interruptible(Effect.sleep(timeout)), {
     onSelfDone: (exit, sleeping) => Effect.zipRight(Fiber.interruptFork(sleeping), ended(exit)),
     onOtherDone: (slept, performing) => {
@@ -136,7 +138,7 @@ const inTime = (
         return Effect.flatMap(performing.await, ended)
       }
       onTimeout()
-      return Effect.as(Fiber.interrupt(performing), timedOut(definition))
+      return Effect.as(Fiber.interrupt(performing), timedOut(given.entry.definition))
     }
   })
   // fibers that are made after the interruption do not hear of it
@@ -152,7 +154,8 @@ const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unk
 const timedOut = ({ timeout }: Definition): AttemptEnd =>
   asOutcome({ _tag: "Timeout", timeoutMillis: Duration.toMillis(timeout ?? Duration.zero) })
 
-const read = (task: Definition, exit: Exit.Exit<unknown, unknown>): Effect.Effect<AttemptEnd> => {
+const read = (given: Given, exit: Exit.Exit<unknown, unknown>): Effect.Effect<AttemptEnd> => {
+  const { definition: task } = given.entry
   if (Exit.isSuccess(exit)) {
     return Effect.map(outcome.ofSuccess(task, exit.value), asOutcome)
   }
@@ -163,9 +166,18 @@ const read = (task: Definition, exit: Exit.Exit<unknown, unknown>): Effect.Effec
       decision.value._tag === "Abort" ? asOutcome({ _tag: "Aborted", reason: decision.value.reason }) : decision.value
     )
   }
+  const lost = Cause.isInterrupted(cause) ? lostLockOf(given) : undefined
+  if (lost !== undefined) {
+    const cause = Cause.die(lost)
+    return Effect.map(outcome.ofCause(task, cause), (outcome) => ({ _tag: "Outcome", outcome, cause }))
+  }
   return Cause.isInterrupted(cause)
     ? Effect.succeed({ _tag: "Interrupted", cause })
     : Effect.map(outcome.ofCause(task, cause), (outcome) => ({ _tag: "Outcome", outcome, cause }))
 }
+
+/** The lock whose loss has interrupted the handler, unless the runtime did. */
+const lostLockOf = ({ current, holder }: Given): LockLost | undefined =>
+  holder.stop === null || holder.isInPlace ? Current.lostLockOf(current) : undefined
 
 const asOutcome = (outcome: Outcome): AttemptEnd => ({ _tag: "Outcome", outcome })

@@ -37,6 +37,12 @@ interface Subscriber {
   readonly offer: (event: TaskEvent) => void
 }
 
+/** A subscriber that has a name, which another one can take over. */
+interface Named {
+  readonly subscriber: Subscriber
+  readonly feed: Feed<TaskEvent>
+}
+
 const wants = (filter: Filter, run: EncodedRun, state: TaskState): boolean =>
   (filter.states === undefined || filter.states.includes(state)) &&
   (filter.runId === undefined || filter.runId === run.id) &&
@@ -61,6 +67,7 @@ const mostEnded = 10_000
  */
 export class Bus {
   private readonly subscribers = new Set<Subscriber>()
+  private readonly named = new Map<string, Named>()
   private readonly lineSinks = new Set<LineSink>()
   private readonly progressSinks = new Set<(run: EncodedRun, progress: string) => void>()
   private readonly held = new Map<RunId, Array<Transition>>()
@@ -187,15 +194,40 @@ export class Bus {
     }
   }
 
-  /** The events from now on, in a buffer of this capacity, until the scope closes. */
-  subscribe(filter: Filter, capacity: number): Effect.Effect<Feed<TaskEvent>, never, Scope.Scope> {
+  /**
+   * The events from now on, in a buffer of this capacity, until the scope closes. With a name the place of the subscriber of
+   * that name is taken: from then on events come here, and its feed ends with what it holds.
+   */
+  subscribe(filter: Filter, capacity: number, name?: string): Effect.Effect<Feed<TaskEvent>, never, Scope.Scope> {
     return Effect.gen(this, function* () {
       const feed = new Feed<TaskEvent>(capacity, () => this.meter.droppedOne("stream"))
       const subscriber: Subscriber = { filter, offer: (event) => feed.offer(event) }
-      yield* listen(this.subscribers, subscriber)
+      yield* name === undefined ? listen(this.subscribers, subscriber) : this.takeName(name, { subscriber, feed })
       yield* feed.warn("a stream of task events")
       return feed
     })
+  }
+
+  private takeName(name: string, mine: Named): Effect.Effect<void, never, Scope.Scope> {
+    const begin = Effect.sync(() => {
+      this.unsubscribe(name)
+      this.named.set(name, mine)
+      this.subscribers.add(mine.subscriber)
+    })
+    const end = Effect.sync(() => (this.named.get(name) === mine ? this.unsubscribe(name) : false))
+    return Effect.acquireRelease(begin, () => end)
+  }
+
+  /** Ends the subscription of that name, and says whether there was one; what its feed holds can be taken. */
+  unsubscribe(name: string): boolean {
+    const before = this.named.get(name)
+    if (before === undefined) {
+      return false
+    }
+    this.named.delete(name)
+    this.subscribers.delete(before.subscriber)
+    before.feed.close()
+    return true
   }
 
   /** The log lines from now on, in a buffer of this capacity, until the scope closes. */

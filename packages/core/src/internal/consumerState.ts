@@ -6,6 +6,7 @@ import type { Bus } from "./bus.js"
 import type { HandlerEntry } from "./definition.js"
 import type { Idle } from "./idle.js"
 import type { Ended, InFlight, InFlights } from "./inFlight.js"
+import type { Locks } from "./locks.js"
 import type { Loop } from "./loops.js"
 import type { Meter } from "./metrics.js"
 import type { Prefetch } from "./prefetch.js"
@@ -24,6 +25,7 @@ export interface Settings {
   readonly store: typeof Store.Service
   readonly bus: Bus
   readonly meter: Meter
+  readonly locks: Locks
   readonly tracing: Tracing
   readonly entries: ReadonlyMap<string, HandlerEntry>
   /** The queues to serve; `null`: those of the tasks. */

@@ -1,8 +1,9 @@
-import { Effect } from "effect"
+import { Effect, type Scope } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
 import type { LogLine } from "../Store.js"
-import type { BackendError } from "../TaskError.js"
+import type { BackendError, LockLost } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
+import { type Lock, type LockError, type LockOptions, type Locks, nameOfTask } from "./locks.js"
 import type { Outcome, RunId } from "./run.js"
 import { scheduleOf, tickOf } from "./scheduleTags.js"
 
@@ -22,6 +23,7 @@ export interface Actions {
   /** Takes progress in its encoded form. */
   readonly report: (progress: string) => void
   readonly complete: Complete
+  readonly locks: Locks
 }
 
 /** What a handler sees of its run, and what the runtime finds there when the handler logs or completes it. */
@@ -43,10 +45,12 @@ export class Current {
   readonly schedule: string | null
   readonly scheduledFor: number | null
   readonly progress: (value: number, message?: string) => Effect.Effect<void>
+  readonly lock: (name?: string, options?: LockOptions) => Effect.Effect<Lock, LockError, Scope.Scope>
   readonly #log: Lines
   readonly #complete: Complete
+  #lostLock: LockLost | undefined
 
-  constructor(run: EncodedRun, log: Lines, { complete, report }: Actions) {
+  constructor(run: EncodedRun, log: Lines, { complete, locks, report }: Actions) {
     this.id = run.id
     this.task = run.task
     this.queue = run.queue
@@ -64,6 +68,11 @@ export class Current {
     this.schedule = scheduleOf(run.tags)
     this.scheduledFor = tickOf(run.tags)
     this.progress = (value, message) => Effect.sync(() => report(JSON.stringify({ value, message: message ?? null })))
+    this.lock = (name, options = {}) =>
+      locks.acquire(nameOfTask(run.task, name), options, (lost, fiber) => {
+        this.#lostLock = lost
+        fiber.unsafeInterruptAsFork(fiber.id())
+      })
     this.#log = log
     this.#complete = complete
   }
@@ -74,5 +83,10 @@ export class Current {
 
   static completionOf(current: typeof CurrentRun.Service): Complete | undefined {
     return current instanceof Current ? current.#complete : undefined
+  }
+
+  /** The lock whose loss has interrupted the handler. */
+  static lostLockOf(current: typeof CurrentRun.Service): LockLost | undefined {
+    return current instanceof Current ? current.#lostLock : undefined
   }
 }

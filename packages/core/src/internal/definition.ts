@@ -6,8 +6,15 @@ import type { TaskSchedule } from "./scheduleModel.js"
 import * as taskLimits from "./taskLimits.js"
 import * as versions from "./versions.js"
 
+/** The mark by which a task is known from other values. Documented in `Task`. */
+export const TypeId: unique symbol = Symbol.for("@effect-tasks/core/Task")
+
+/** Documented in `Task`. */
+export type TypeId = typeof TypeId
+
 /** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
 export interface Definition extends versions.Versioned {
+  readonly [TypeId]: TypeId
   readonly name: string
   /** The key of the handler's service. */
   readonly key: string

@@ -1,6 +1,7 @@
 import { Context, Effect, Layer, type Schema, Scope, Tracer } from "effect"
 import type { CurrentRun } from "../CurrentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import type { LockError } from "./locks.js"
 import type { QueueError } from "./managerTag.js"
 
 /** Documented in `Task`. */
@@ -16,7 +17,7 @@ export type HandlerOf<
   Error extends Schema.Schema.All
 > = (
   payload: Schema.Schema.Type<Payload>
-) => Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error> | QueueError, unknown>
+) => Effect.Effect<Schema.Schema.Type<Success>, Schema.Schema.Type<Error> | QueueError | LockError, unknown>
 
 /** Documented in `Task`. */
 export type HandlerServices<H> = H extends (...args: ReadonlyArray<never>) => Effect.Effect<infer _A, infer _E, infer R>

@@ -9,6 +9,7 @@ import * as attemptResult from "./attemptResult.js"
 import type { Bus } from "./bus.js"
 import { type Complete, Current } from "./currentRun.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import type { Locks } from "./locks.js"
 import type { Meter } from "./metrics.js"
 import * as outcome from "./outcome.js"
 import { capturing, RunLog } from "./runLog.js"
@@ -27,6 +28,7 @@ export interface Options<D extends Definition> {
   readonly meter: Meter
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
+  readonly locks: Locks
 }
 
 /** The consumer's name in the record of such a run. */
@@ -96,7 +98,11 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
     const report = (progress: string) => {
       way.run = { ...way.run, progress }
     }
-    const current = new Current(way.run, log, { report, complete: completeInPlace(options, way, log) })
+    const current = new Current(way.run, log, {
+      report,
+      complete: completeInPlace(options, way, log),
+      locks: options.locks
+    })
     const given = attempt.give(entry, way.run, current, holder, "parent")
     const end = yield* attempt.perform(given).pipe(
       Effect.uninterruptible,

@@ -35,7 +35,7 @@ const react = (state: State, signal: Signal): void => {
     if (inFlight !== undefined) {
       stop(state, inFlight, { _tag: "Cancel", reason: signal.reason }, FiberId.none)
     }
-  } else if (signal._tag !== "Ended" && signal._tag !== "Schedules") {
+  } else if (signal._tag === "Work" || signal._tag === "Changed") {
     state.hungry = true
     state.heard++
     wake(state)

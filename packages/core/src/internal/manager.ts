@@ -5,16 +5,19 @@ import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
 import * as accepting from "./accepting.js"
 import * as codec from "./codec.js"
+import { type Created, CreatedRun } from "./creating.js"
 import type { Definition } from "./definition.js"
 import { withoutMarkers } from "./feed.js"
 import * as following from "./following.js"
 import * as inline from "./inline.js"
+import * as locks from "./locks.js"
 import type { Parts } from "./managerParts.js"
 import type { TaskManager } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
 import * as operating from "./operating.js"
 import * as outcome from "./outcome.js"
 import type { RunId } from "./run.js"
+import * as runtimeQueue from "./runtimeQueue.js"
 import * as tracing from "./tracing.js"
 
 /** The manager over its parts: one function per operation, below in the order of the service. */
@@ -42,6 +45,16 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
       .pipe(
         Effect.map((results) => results.map(({ _tag, run }) => new RunHandle(parts, task, run.id, _tag !== "Queued")))
       ),
+  createRun: (task, payload, options = {}) =>
+    parts.broker.now.pipe(
+      Effect.flatMap((now) => newRuns.make(parts, task, [payload], options, now)),
+      Effect.map(([run]) => created(parts)(task, run!, options.maxQueued ?? task.maxQueued))
+    ),
+  queueRun: (run) => run.queue,
+  acquireLock: (name, options) =>
+    parts.locks.acquire(locks.nameOf(name), options, (_, fiber) => fiber.unsafeInterruptAsFork(fiber.id())),
+  withLock: (name, options, use) => parts.locks.use(locks.nameOf(name), options, use),
+  runtimeQueue: (options = {}) => runtimeQueue.make(parts, created(parts), options),
   execute: (task, entry, payload, options = {}) =>
     Effect.gen(function* () {
       const now = yield* parts.broker.now
@@ -70,6 +83,11 @@ const service = (parts: Parts): typeof TaskManager.Service => ({
   retry: (id) => retry(parts, id),
   ...operating.make(parts)
 })
+
+const created =
+  (parts: Parts): Created =>
+  (task, run, maxQueued) =>
+    new CreatedRun(parts, task, run, maxQueued, (id, existing) => new RunHandle(parts, task, id, existing))
 
 const maxPage = 1_000
 

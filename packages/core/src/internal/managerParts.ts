@@ -4,6 +4,7 @@ import type { Store } from "../Store.js"
 import type { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Bus } from "./bus.js"
+import type { Locks } from "./locks.js"
 import type { Meter } from "./metrics.js"
 import type { Uuid7 } from "./uuid7.js"
 import type { Waiters } from "./waiters.js"
@@ -16,6 +17,7 @@ export interface Parts {
   readonly meter: Meter
   readonly ids: Uuid7
   readonly waiters: Waiters
+  readonly locks: Locks
   readonly maxPayloadBytes: number
   /** Hands runs to the broker, and tells of them. */
   readonly enqueue: (runs: ReadonlyArray<EncodedRun>) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError>

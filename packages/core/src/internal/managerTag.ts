@@ -1,4 +1,4 @@
-import { Context, type Duration, type Effect, type Schema } from "effect"
+import { Context, type Duration, type Effect, type Schema, type Scope } from "effect"
 import type * as ParseResult from "effect/ParseResult"
 import type { Control } from "../Broker.js"
 import type { CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
@@ -12,9 +12,10 @@ import type {
   RunNotFound
 } from "../TaskError.js"
 import type { TaskPriority } from "../TaskPriority.js"
-import type { Cancellation, Failure, Handle, RunId, TaskRun } from "../TaskRun.js"
+import type { Cancellation, Failure, Handle, NewRun, RunId, TaskRun } from "../TaskRun.js"
 import type { TaskState } from "../TaskState.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import type { Lock, LockError, LockOptions } from "./locks.js"
 
 /** Documented in `Task`. */
 export type Idempotency =
@@ -64,6 +65,9 @@ export type QueueError =
   | BackendError
 
 /** Documented in `Task`. */
+export type CreateError = ParseResult.ParseError | PayloadTooLarge | InvalidOption
+
+/** Documented in `Task`. */
 export type ExecuteError = ParseResult.ParseError | PayloadTooLarge | InvalidOption | BackendError
 
 /** Documented in `TaskManager`. */
@@ -100,6 +104,32 @@ export interface Page {
 }
 
 /** Documented in `TaskManager`. */
+export interface RuntimeQueueFailure {
+  readonly task: Definition
+  readonly payload: unknown
+  readonly options: QueueOptions
+  readonly error: QueueError
+}
+
+/** Documented in `TaskManager`. */
+export interface RuntimeQueueOptions {
+  readonly capacity?: number | undefined
+  readonly closeTimeout?: Duration.DurationInput | undefined
+  readonly onError?: ((failure: RuntimeQueueFailure) => void) | undefined
+}
+
+/** Documented in `TaskManager`. */
+export interface RuntimeQueue {
+  <D extends Definition>(
+    task: D,
+    payload: Schema.Schema.Type<D["payloadSchema"]>,
+    options?: QueueOptions
+  ): "accepted" | "full" | "closed"
+  readonly pending: () => number
+  readonly flush: Effect.Effect<void>
+}
+
+/** Documented in `TaskManager`. */
 export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
   TaskManager,
   {
@@ -109,6 +139,31 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
       payloads: ReadonlyArray<unknown>,
       options?: QueueOptions
     ) => Effect.Effect<ReadonlyArray<Handle<D>>, QueueError>
+
+    /** Makes a run, and queues nothing. `Task.createRun` is its typed form. */
+    readonly createRun: <D extends Definition>(
+      task: D,
+      payload: unknown,
+      options?: QueueOptions
+    ) => Effect.Effect<NewRun<D>, CreateError>
+
+    /** Queues a run that was made before: once, however often it is called for one run. */
+    readonly queueRun: <D extends Definition>(
+      run: NewRun<D>
+    ) => Effect.Effect<Handle<D>, IdempotencyConflict | QueueFull | BackendError>
+
+    /** A plain function that queues, for code that is no Effect. See `TaskManager.runtimeQueue`. */
+    readonly runtimeQueue: (options?: RuntimeQueueOptions) => Effect.Effect<RuntimeQueue, InvalidOption, Scope.Scope>
+
+    /** Takes a lock for as long as the scope lasts. See `TaskLock`. */
+    readonly acquireLock: (name: string, options: LockOptions) => Effect.Effect<Lock, LockError, Scope.Scope>
+
+    /** Performs an effect while a lock is held. See `TaskLock`. */
+    readonly withLock: <A, E, R>(
+      name: string,
+      options: LockOptions,
+      use: (lock: Lock) => Effect.Effect<A, E, R>
+    ) => Effect.Effect<A, E | LockError, R>
 
     /** Performs a run in this fiber. `Task.execute` is its typed form. */
     readonly execute: <D extends Definition>(

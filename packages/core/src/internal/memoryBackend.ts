@@ -5,6 +5,7 @@ import type { Store } from "../Store.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isFinal } from "../TaskState.js"
 import { Memory } from "./memory.js"
+import { Locks } from "./memoryLocks.js"
 import type { RunId } from "./run.js"
 
 const ended = (runs: ReadonlyArray<EncodedRun>): ReadonlyArray<RunId> =>
@@ -13,6 +14,7 @@ const ended = (runs: ReadonlyArray<EncodedRun>): ReadonlyArray<RunId> =>
 /** A broker and a store that share one memory. `keepEnded`: so many ended runs stay in the history. */
 export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: number }) {
   const memory = new Memory(options.keepEnded)
+  const locks = new Locks()
   const signals = yield* Effect.acquireRelease(PubSub.unbounded<Signal>(), PubSub.shutdown)
   const signal = (signal: Signal) => signals.unsafeOffer(signal)
   const signalEnded = (ids: ReadonlyArray<RunId>) => ids.length > 0 && signal({ _tag: "Ended", ids })
@@ -74,6 +76,13 @@ export const make = Effect.fnUntraced(function* (options: { readonly keepEnded: 
         const removed = names.filter((name) => memory.schedules.delete(name)).length
         signal({ _tag: "Schedules" })
         return removed
+      }),
+    acquireLock: (request) => Effect.sync(() => locks.acquire(request)),
+    renewLocks: (renewal) => Effect.sync(() => locks.renew(renewal)),
+    releaseLocks: (refs) =>
+      Effect.sync(() => {
+        locks.release(refs)
+        signal({ _tag: "Unlocked", names: refs.map(({ name }) => name) })
       }),
     atTransactionEnd: ({ committed }) => Effect.sync(committed),
     signals: PubSub.subscribe(signals)

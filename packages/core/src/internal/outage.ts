@@ -1,5 +1,5 @@
 import { Duration, Effect, Random } from "effect"
-import type { BackendError } from "../TaskError.js"
+import { BackendError } from "../TaskError.js"
 
 const firstMillis = 100
 const longestMillis = 5_000
@@ -10,17 +10,18 @@ export const delay = (failures: number): Effect.Effect<Duration.Duration> =>
     Duration.millis(Math.min(firstMillis * 2 ** Math.min(failures - 1, 16), longestMillis) * jitter)
   )
 
-/** Tries again, for ever, what a backend could not do but may be able to do later. */
-export const survive = <A, R>(self: Effect.Effect<A, BackendError, R>): Effect.Effect<A, BackendError, R> => {
-  const again = (failures: number): Effect.Effect<A, BackendError, R> =>
-    Effect.catchIf(
-      self,
-      (error) => error.transient,
-      () =>
-        Effect.zipRight(
-          Effect.flatMap(delay(failures), Effect.sleep),
-          Effect.suspend(() => again(failures + 1))
-        )
+/** Tries again, for ever, what a backend could not do but may be able to do later. Every other failure is passed on. */
+export const survive = <A, E, R>(
+  self: Effect.Effect<A, E | BackendError, R>
+): Effect.Effect<A, E | BackendError, R> => {
+  const again = (failures: number): Effect.Effect<A, E | BackendError, R> =>
+    Effect.catchIf(self, isTransient, () =>
+      Effect.zipRight(
+        Effect.flatMap(delay(failures), Effect.sleep),
+        Effect.suspend(() => again(failures + 1))
+      )
     )
   return again(1)
 }
+
+const isTransient = (error: unknown): boolean => error instanceof BackendError && error.transient

@@ -3,6 +3,9 @@ import {
   BackendError,
   IdempotencyConflict,
   InvalidOption,
+  LockLost,
+  LockReentered,
+  LockTimeout,
   PayloadInvalid,
   PayloadTooLarge,
   QueueFull,
@@ -53,11 +56,14 @@ export const ofCause = (task: Definition, cause: Cause.Cause<unknown>): Effect.E
 const defectOf = (cause: Cause.Cause<unknown>): unknown =>
   Option.getOrElse(Cause.dieOption(cause), () => new Error("the handler interrupted itself"))
 
-/** What queueing a child may fail with; a handler need not catch it, though it is no error of its task. */
+/** What queueing a child, or taking a lock, may fail with; a handler need not catch it, though it is no error of its task. */
 const isQueueError = (failure: unknown): boolean =>
   failure instanceof BackendError ||
   failure instanceof IdempotencyConflict ||
   failure instanceof InvalidOption ||
+  failure instanceof LockLost ||
+  failure instanceof LockReentered ||
+  failure instanceof LockTimeout ||
   failure instanceof PayloadTooLarge ||
   failure instanceof QueueFull ||
   ParseResult.isParseError(failure)

@@ -214,7 +214,8 @@ const currentRunOf = (state: State, inFlight: InFlight): Current =>
       state.unsaved.unsafeOpen()
       state.bus.publishProgress(inFlight.run, progress)
     },
-    complete: completeInPlace(state, inFlight)
+    complete: completeInPlace(state, inFlight),
+    locks: state.locks
   })
 
 /** Ends the run in the handler's own transaction, under the claim's fence. */

@@ -12,25 +12,29 @@ export interface Options {
 const choose = <A>(given: A | undefined, { config }: settings.Setting<A>): Effect.Effect<A, ConfigError.ConfigError> =>
   given === undefined ? config : Effect.succeed(given)
 
-/** Writes log lines to the standard output. */
-export const layer = (options: Options) =>
+/** Writes log lines to the standard output, or, where that is for something else, to the standard error. */
+export const layer = (options: Options, to: "stdout" | "stderr" = "stdout") =>
   Layer.unwrapEffect(
     Effect.gen(function* () {
       const level = yield* choose(options.level, settings.logLevel)
       const format = yield* choose(options.format, settings.logFormat)
       const lifecycle = yield* choose(options.lifecycle, settings.logLifecycle)
       return Layer.mergeAll(
-        writer(format),
+        writer(format, to),
         Logger.minimumLogLevel(level),
         lifecycle ? TaskLogger.layer(TaskLogger.console) : Layer.empty
       )
     })
   )
 
-const writer = (format: settings.LogFormat): Layer.Layer<never> => {
-  const { stdout } = process
-  const isPretty = format === "pretty" || (format === "auto" && stdout.isTTY)
-  return isPretty
-    ? Logger.replace(Logger.defaultLogger, Logger.prettyLogger({ colors: stdout.isTTY && stdout.hasColors() }))
-    : Logger.json
+const writer = (format: settings.LogFormat, to: "stdout" | "stderr"): Layer.Layer<never> => {
+  const stream = process[to]
+  const isPretty = format === "pretty" || (format === "auto" && stream.isTTY)
+  if (isPretty) {
+    const colors = stream.isTTY && stream.hasColors()
+    return Logger.replace(Logger.defaultLogger, Logger.prettyLogger({ colors, stderr: to === "stderr" }))
+  }
+  return to === "stdout"
+    ? Logger.json
+    : Logger.replace(Logger.defaultLogger, Logger.withConsoleError(Logger.jsonLogger))
 }

@@ -10,6 +10,7 @@ import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
 import { backend } from "./errors.js"
 import { makeExchange } from "./exchanging.js"
+import * as Locks from "./locks.js"
 import type { Names } from "./names.js"
 import type { Notifier } from "./notifier.js"
 import type { Records } from "./records.js"
@@ -178,6 +179,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts) {
     edit: makeEdit(parts, tell),
     ...makeControls(parts, tell),
     ...Schedules.makeWriting({ ...parts, tell }),
+    ...Locks.make(parts, tell),
     atTransactionEnd: parts.transactions.atEnd,
     signals: parts.signals.subscribe
   }

@@ -2,6 +2,7 @@ import { runColumnNames as columns } from "../rows.js"
 import { makeChanges } from "./changes.js"
 import { exchange } from "./exchange.js"
 import { answerEnded, lockGiven } from "./given.js"
+import { acquireLock } from "./locks.js"
 import { lookFurther, startChosen } from "./looking.js"
 import type { Names } from "./names.js"
 import { makeRetention } from "./pruning.js"
@@ -242,7 +243,8 @@ export const makeFunctions = (t: Names): string =>
     record,
     get,
     makeChanges,
-    makeRetention
+    makeRetention,
+    acquireLock
   ]
     .map((make) => make(t))
     .join("\n\n")

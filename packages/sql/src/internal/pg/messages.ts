@@ -14,6 +14,7 @@ interface Message {
   readonly ended?: ReadonlyArray<RunId>
   readonly cancel?: ReadonlyArray<readonly [id: RunId, reason: string]>
   readonly schedules?: true
+  readonly unlocked?: ReadonlyArray<string>
   /** Too much to tell. */
   readonly changed?: true
 }
@@ -24,12 +25,14 @@ const size = (text: string): number => new TextEncoder().encode(text).length
 export const encode = (from: string | undefined, signals: ReadonlyArray<Signal>): string => {
   const ended = signals.flatMap((signal) => (signal._tag === "Ended" ? signal.ids : []))
   const cancel = signals.flatMap((signal) => (signal._tag === "Cancel" ? [[signal.id, signal.reason] as const] : []))
+  const unlocked = signals.flatMap((signal) => (signal._tag === "Unlocked" ? signal.names : []))
   const message: Message = {
     ...(from === undefined ? {} : { from }),
     ...(signals.some(({ _tag }) => _tag === "Work") ? { work: true } : {}),
     ...(ended.length > 0 ? { ended } : {}),
     ...(cancel.length > 0 ? { cancel } : {}),
     ...(signals.some(({ _tag }) => _tag === "Schedules") ? { schedules: true } : {}),
+    ...(unlocked.length > 0 ? { unlocked } : {}),
     ...(signals.some(({ _tag }) => _tag === "Changed") ? { changed: true } : {})
   }
   const text = JSON.stringify(message)
@@ -47,6 +50,7 @@ export const decode = (self: string, payload: string): ReadonlyArray<Signal> => 
     ...(message.work === true ? [{ _tag: "Work" } as const] : []),
     ...(message.schedules === true ? [{ _tag: "Schedules" } as const] : []),
     ...(message.ended === undefined ? [] : [{ _tag: "Ended", ids: message.ended } as const]),
+    ...(message.unlocked === undefined ? [] : [{ _tag: "Unlocked", names: message.unlocked } as const]),
     ...(message.cancel ?? []).map(([id, reason]) => ({ _tag: "Cancel", id, reason }) as const)
   ]
 }

@@ -12,6 +12,7 @@ export interface Names {
   readonly key: string
   readonly control: string
   readonly rate: string
+  readonly locks: string
   readonly consumer: string
   readonly schedule: string
   readonly migrations: string
@@ -29,6 +30,7 @@ export interface Names {
   readonly waiting: string
   readonly setControls: string
   readonly fire: string
+  readonly acquireLock: string
   readonly record: string
   readonly get: string
   readonly remove: string
@@ -72,6 +74,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     key: named("key"),
     control: named("control"),
     rate: named("rate"),
+    locks: named("lock"),
     consumer: named("consumer"),
     schedule: named("schedule"),
     migrations: named("migrations"),
@@ -88,6 +91,7 @@ export const names = (schema: string, prefix: string): Either.Either<Names, Inva
     waiting: named("waiting"),
     setControls: named("set_controls"),
     fire: named("fire"),
+    acquireLock: named("acquire_lock"),
     record: named("record"),
     get: named("get"),
     remove: named("remove"),

@@ -168,6 +168,8 @@ CREATE INDEX ${t.prefix}key_held ON ${t.key} (held_until) WHERE held_until IS NO
  * `pausedQueue`, `pausedTask`; and `disabledTask`, whose runs are claimed to be ended.
  *
  * What has passed a rate is kept under the name that core gives it. A row whose time is over says nothing any more.
+ *
+ * Locks that are held, or whose holder died. A number is never given twice, and those of one name grow.
  */
 const others = (t: Names): string => `CREATE TABLE ${t.control} (
   held_until bigint,
@@ -183,6 +185,14 @@ CREATE TABLE ${t.rate} (
   name text COLLATE "C" NOT NULL PRIMARY KEY
 ) WITH (${hot});
 CREATE INDEX ${t.prefix}rate_until ON ${t.rate} (until);
+
+CREATE TABLE ${t.locks} (
+  fence bigint GENERATED ALWAYS AS IDENTITY,
+  held_until bigint NOT NULL,
+  name text COLLATE "C" NOT NULL PRIMARY KEY,
+  owner text COLLATE "C" NOT NULL
+) WITH (${hot});
+CREATE INDEX ${t.prefix}lock_until ON ${t.locks} (held_until);
 
 CREATE TABLE ${t.consumer} (
   started_at bigint NOT NULL,

@@ -23,6 +23,7 @@ import * as Controls from "./controls.js"
 import type { Database } from "./database.js"
 import * as Enqueue from "./enqueue.js"
 import { backend } from "./errors.js"
+import * as Locks from "./locks.js"
 import type { Records } from "./records.js"
 import * as Schedules from "./schedules.js"
 import type { Tables } from "./schema.js"
@@ -186,6 +187,30 @@ const makeSchedules = ({
   }
 }
 
+const makeLocks = ({
+  database,
+  signals,
+  tables
+}: Parts): Pick<typeof Broker.Service, "acquireLock" | "renewLocks" | "releaseLocks"> => {
+  const locks = Locks.make(tables)
+  return {
+    acquireLock: (request) =>
+      Effect.flatMap(
+        database.read("acquireLock", (run) => locks.look(run, request)),
+        (held) =>
+          held === undefined
+            ? database.write("acquireLock", (run) => locks.acquire(run, request))
+            : Effect.succeed(held)
+      ),
+    renewLocks: (renewal) => database.write("renewLocks", (run) => locks.renew(run, renewal)),
+    releaseLocks: (refs) =>
+      Effect.map(
+        database.write("releaseLocks", (run) => locks.release(run, refs)),
+        () => signals.send({ _tag: "Unlocked", names: refs.map(({ name }) => name) })
+      )
+  }
+}
+
 /** Makes the broker. `pollInterval` is what its listeners are told. */
 export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollInterval: Duration.Duration }) {
   const { database, pollInterval, signals, tables } = parts
@@ -208,6 +233,7 @@ export const make = Effect.fnUntraced(function* (parts: Parts & { readonly pollI
         : database.write("extend", (run) => extend(run, extension)),
     ...makeOperations(parts),
     ...makeSchedules(parts),
+    ...makeLocks(parts),
     atTransactionEnd: parts.transactions.atEnd,
     signals: signals.subscribe
   }

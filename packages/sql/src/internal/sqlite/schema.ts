@@ -10,6 +10,7 @@ export interface Tables {
   readonly key: string
   readonly control: string
   readonly rate: string
+  readonly lock: string
   readonly consumer: string
   readonly schedule: string
   readonly migrations: string
@@ -26,6 +27,7 @@ export const tables = (prefix: string): Either.Either<Tables, InvalidOption> =>
         key: `${prefix}key`,
         control: `${prefix}control`,
         rate: `${prefix}rate`,
+        lock: `${prefix}lock`,
         consumer: `${prefix}consumer`,
         schedule: `${prefix}schedule`,
         migrations: `${prefix}migrations`
@@ -155,6 +157,15 @@ BEGIN ${counted(t, "OLD", -1)} ${counted(t, "NEW", 1)} END`,
   used INTEGER NOT NULL
 ) WITHOUT ROWID`,
   `CREATE INDEX ${t.rate}_until ON ${t.rate} (until)`,
+
+  // Locks that are held, or whose holder died. A number is never given twice, so it tells an older holder from a newer one.
+  `CREATE TABLE ${t.lock} (
+  fence INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE,
+  owner TEXT NOT NULL,
+  held_until INTEGER NOT NULL
+)`,
+  `CREATE INDEX ${t.lock}_until ON ${t.lock} (held_until)`,
 
   `CREATE TABLE ${t.consumer} (
   id TEXT NOT NULL PRIMARY KEY,
