@@ -51,6 +51,7 @@ const readingOrder = [
   "TaskEvents",
   "TaskManager",
   "TaskConsumer",
+  "TaskSource",
   "TaskTest"
 ]
 
