@@ -52,6 +52,7 @@ const readingOrder = [
   "TaskManager",
   "TaskConsumer",
   "TaskSource",
+  "Subscription",
   "TaskTest"
 ]
 
