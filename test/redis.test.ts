@@ -54,7 +54,8 @@ const worker = (
 const publishAll = (stream: RedisStream.RedisStream<typeof Order.Type>, count: number) =>
   Effect.forEach(
     Array.from({ length: count }, (_, n) => n),
-    (n) => RedisStream.publish(stream, { id: `o${n}`, amount: n })
+    (n) => RedisStream.publish(stream, { id: `o${n}`, amount: n }),
+    { concurrency: "unbounded" }
   )
 
 const pending = (key: string) =>
