@@ -55,6 +55,8 @@ const readingOrder = [
   "BackgroundTasks",
   "TaskConsumer",
   "TaskScheduler",
+  "TaskSource",
+  "Subscription",
   "TaskTest"
 ]
 

@@ -13,6 +13,7 @@ import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import { TaskEvents } from "./internal/bus.js"
 import type * as callbacks from "./internal/callbacks.js"
+import * as checking from "./internal/checking.js"
 import * as consumer from "./internal/consumer.js"
 import type { HandlerEntry } from "./internal/definition.js"
 import * as locks from "./internal/locks.js"
@@ -242,10 +243,10 @@ export const make = <Tasks extends Task.Any>(
       entries,
       queues: options.queues ?? null,
       queueLimits: yield* Effect.forEach(Object.entries(options.queueLimits ?? {}), ([queue, max]) =>
-        Effect.map(checkCount(`queueLimits.${queue}`, max, 1), (maxConcurrency) => ({ queue, maxConcurrency }))
+        Effect.map(checking.count(`queueLimits.${queue}`, max, 1), (maxConcurrency) => ({ queue, maxConcurrency }))
       ),
-      maxConcurrentTasks: yield* checkCount("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
-      maxPrefetch: yield* checkCount("prefetch", options.prefetch ?? 500, 0),
+      maxConcurrentTasks: yield* checking.count("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
+      maxPrefetch: yield* checking.count("prefetch", options.prefetch ?? 500, 0),
       lease: yield* positive("lease", options.lease ?? "30 seconds"),
       grace: Duration.decode(options.grace ?? "30 seconds"),
       cleanup: Duration.decode(options.cleanup ?? "5 seconds")
@@ -263,11 +264,6 @@ const entriesOf = <Tasks extends Task.Any>(
         new Map(Array.from(tasks.values(), (task) => [task.name, context.unsafeMap.get(task.key)]))
     )
   )
-
-const checkCount = (option: string, value: number, least: number): Effect.Effect<number, InvalidOption> =>
-  Number.isSafeInteger(value) && value >= least
-    ? Effect.succeed(value)
-    : new InvalidOption({ option, value, expected: `an integer, ${least} or more` })
 
 const checkDuration = (option: string, value: Duration.Duration): Effect.Effect<Duration.Duration, InvalidOption> =>
   Duration.isFinite(value) && Duration.toMillis(value) >= 100

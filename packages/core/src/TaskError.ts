@@ -291,6 +291,65 @@ export class DuplicateTask extends Schema.TaggedError<DuplicateTask>("@effect-ta
 }
 
 /**
+ * The consumer has a source already.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class AlreadyRunning extends Schema.TaggedError<AlreadyRunning>("@effect-tasks/core/TaskError/AlreadyRunning")(
+  "AlreadyRunning",
+  { name: Schema.String }
+) {
+  override get message(): string {
+    return `${this.name} consumes a source already: wait until it has ended, stop it, or make another consumer`
+  }
+}
+
+/**
+ * Something was handed to a consumer or a fleet that does not run: it was not begun, or it has ended.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class NotRunning extends Schema.TaggedError<NotRunning>("@effect-tasks/core/TaskError/NotRunning")(
+  "NotRunning",
+  { name: Schema.String }
+) {
+  override get message(): string {
+    return `${this.name} is not running: it was not started yet, or it has ended; nothing was taken on`
+  }
+}
+
+/**
+ * The fleet has a subscription of this name already.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class DuplicateSubscription extends Schema.TaggedError<DuplicateSubscription>(
+  "@effect-tasks/core/TaskError/DuplicateSubscription"
+)("DuplicateSubscription", { subscription: Schema.String }) {
+  override get message(): string {
+    return `two subscriptions are named "${this.subscription}": rename one of them, or its health would hide the other's`
+  }
+}
+
+/**
+ * A subscription could not be started. None of the fleet was left running.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class SubscriptionNotStarted extends Schema.TaggedError<SubscriptionNotStarted>(
+  "@effect-tasks/core/TaskError/SubscriptionNotStarted"
+)("SubscriptionNotStarted", { subscription: Schema.String, cause: Schema.Defect }) {
+  override get message(): string {
+    const cause = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `the subscription ${this.subscription} could not be started: ${cause}. Those started before it were stopped; start again when that is put right`
+  }
+}
+
+/**
  * A schedule that cannot be used: its expression, its time zone or an option is wrong, or it never comes.
  *
  * @since 0.1.0
@@ -427,6 +486,36 @@ export class SchemaVersionError extends Schema.TaggedError<SchemaVersionError>(
     return this.found > this.known
       ? `the ${this.backend} schema has version ${this.found}, newer than the ${this.known} that this program knows: upgrade the program`
       : `the ${this.backend} schema has version ${this.found}, older than the ${this.known} that this program needs: run the migrations`
+  }
+}
+
+/**
+ * The stream of a subscription's messages has ended; it is meant to go on for ever.
+ *
+ * @since 0.1.0
+ * @category backends
+ */
+export class PullEnded extends Schema.TaggedError<PullEnded>("@effect-tasks/core/TaskError/PullEnded")("PullEnded", {
+  subscription: Schema.String
+}) {
+  override get message(): string {
+    return `the pull of the subscription ${this.subscription} ended; a pull that may end says so with isFatal`
+  }
+}
+
+/**
+ * The stream of a subscription's messages died. `cause` is the rendered cause, with the stack.
+ *
+ * @since 0.1.0
+ * @category backends
+ */
+export class PullDied extends Schema.TaggedError<PullDied>("@effect-tasks/core/TaskError/PullDied")("PullDied", {
+  subscription: Schema.String,
+  defect: Schema.Defect,
+  cause: Schema.String
+}) {
+  override get message(): string {
+    return `the pull of the subscription ${this.subscription} died: ${this.cause}`
   }
 }
 

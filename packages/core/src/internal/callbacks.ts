@@ -1,5 +1,6 @@
 import { type Cause, Clock, Duration, Effect, Fiber, Random, type Scope } from "effect"
-import { InvalidOption } from "../TaskError.js"
+import type { InvalidOption } from "../TaskError.js"
+import * as checking from "./checking.js"
 import type { State } from "./consumerState.js"
 
 /*
@@ -25,8 +26,8 @@ export const register = <E, R>(
   options: CallbackOptions
 ): Effect.Effect<Callback, InvalidOption, Exclude<R, Scope.Scope>> =>
   Effect.gen(function* () {
-    const every = yield* check("every", options.every, 1, Number.MAX_SAFE_INTEGER)
-    const jitter = yield* check("jitter", options.jitter ?? 0, 0, every)
+    const every = yield* checking.millis("every", options.every, 1)
+    const jitter = yield* checking.millis("jitter", options.jitter ?? 0, 0, every)
     const call = Effect.matchCauseEffect(Effect.scoped(callback), {
       onSuccess: () => Effect.sync(() => state.loops.callbacks.worked()),
       onFailure: (cause) => failed(state, cause)
@@ -70,15 +71,3 @@ export const endAll = (state: State): Effect.Effect<void> =>
     Effect.timeoutOption(state.cleanup),
     Effect.asVoid
   )
-
-const check = (
-  option: string,
-  value: Duration.DurationInput,
-  least: number,
-  most: number
-): Effect.Effect<number, InvalidOption> => {
-  const millis = Duration.toMillis(value)
-  return millis >= least && millis <= most
-    ? Effect.succeed(millis)
-    : new InvalidOption({ option, value: Duration.format(value), expected: `from ${least} to ${most} milliseconds` })
-}
