@@ -48,6 +48,7 @@ const readingOrder = [
   "CurrentRun",
   "Task",
   "TaskGroup",
+  "TaskExecutor",
   "TaskEvents",
   "TaskManager",
   "TaskConsumer",

@@ -15,6 +15,7 @@ import { TaskEvents } from "./internal/bus.js"
 import type * as callbacks from "./internal/callbacks.js"
 import * as consumer from "./internal/consumer.js"
 import type { HandlerEntry } from "./internal/definition.js"
+import * as handlers from "./internal/handlers.js"
 import type * as loops from "./internal/loops.js"
 import * as metrics from "./internal/metrics.js"
 import type * as status from "./internal/status.js"
@@ -255,12 +256,7 @@ export const make = <Tasks extends Task.Any>(
 const entriesOf = <Tasks extends Task.Any>(
   group: TaskGroup.TaskGroup<Tasks>
 ): Effect.Effect<ReadonlyMap<string, HandlerEntry>, DuplicateTask, TaskGroup.Handler<Tasks>> =>
-  Effect.flatMap(TaskGroup.byName(group), (tasks) =>
-    Effect.contextWith(
-      (context: Context.Context<TaskGroup.Handler<Tasks>>) =>
-        new Map(Array.from(tasks.values(), (task) => [task.name, context.unsafeMap.get(task.key)]))
-    )
-  )
+  Effect.flatMap(TaskGroup.byName(group), (tasks) => handlers.entriesOf(tasks.values()))
 
 const checkCount = (option: string, value: number, least: number): Effect.Effect<number, InvalidOption> =>
   Number.isSafeInteger(value) && value >= least

@@ -4,9 +4,9 @@
  * Three families:
  *
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
- *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`
+ *   `TaskInterrupted`, `TaskRateLimited`, `ExecutorCrashed`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`
+ *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `ExecutorUnavailable`
  * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`
  *
  * @since 0.1.0
@@ -106,6 +106,21 @@ export class TaskRateLimited extends Schema.TaggedError<TaskRateLimited>(
 )("TaskRateLimited", { ...run, retryAfterMillis: Schema.Number }) {
   override get message(): string {
     return `${this.task} (run ${this.runId}) was refused by a rate limit; try again after ${seconds(this.retryAfterMillis)}`
+  }
+}
+
+/**
+ * The thread or the process that performed an attempt ended before the attempt did, or could not be started. The task's
+ * `retry` decides, as after a failure; the next attempt has another one.
+ *
+ * @since 0.1.0
+ * @category runs
+ */
+export class ExecutorCrashed extends Schema.TaggedError<ExecutorCrashed>(
+  "@effect-tasks/core/TaskError/ExecutorCrashed"
+)("ExecutorCrashed", { ...run, attempt: Schema.Number, reason: Schema.String }) {
+  override get message(): string {
+    return `${this.task} (run ${this.runId}, attempt ${this.attempt}) was not performed to its end, as its executor failed: ${this.reason}`
   }
 }
 
@@ -288,6 +303,20 @@ export class DuplicateTask extends Schema.TaggedError<DuplicateTask>("@effect-ta
 }
 
 /**
+ * The entry of a task's threads or processes cannot be used: it is not there, fails to load, or does not serve the task.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class ExecutorUnavailable extends Schema.TaggedError<ExecutorUnavailable>(
+  "@effect-tasks/core/TaskError/ExecutorUnavailable"
+)("ExecutorUnavailable", { entry: Schema.String, reason: Schema.String }) {
+  override get message(): string {
+    return `${this.entry} cannot perform tasks: ${this.reason}`
+  }
+}
+
+/**
  * A claim whose lease ended was taken over: the write of the old holder was refused.
  *
  * @since 0.1.0
@@ -352,6 +381,7 @@ export const RunError = Schema.Union(
   TaskCancelled,
   TaskInterrupted,
   TaskRateLimited,
+  ExecutorCrashed,
   TooManyCrashes,
   PayloadInvalid,
   ResultInvalid
