@@ -133,7 +133,8 @@ const through =
   (executor: string, perform: Perform): PerformElsewhere =>
   ({ current, run, traceparent }) =>
     Effect.flatMap(Effect.zip(Effect.runtime<never>(), minimumLogLevel), ([runtime, { label }]) => {
-      const report = (report: Report) => Runtime.runSync(outside(runtime), hear(current, report))
+      // a logger that throws does not harm the executor
+      const report = (report: Report) => void Runtime.runSyncExit(outside(runtime), hear(current, report))
       return perform({ run, traceparent, logLevel: label }, report).pipe(
         whileBusy(executor),
         Effect.map((end) => (end._tag === "Interrupted" ? { _tag: "Interrupted", cause: Cause.empty } : end))
