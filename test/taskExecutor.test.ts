@@ -71,6 +71,7 @@ describe("an executor", () => {
           payloadVersion: 1,
           tags: ["blue"]
         })
+        assert.notProperty(facts, "ledger")
         assert.strictEqual(logLevel, "INFO")
         // the attempt's own span, in the trace of the producer
         const queued = (yield* run.poll).traceparent!

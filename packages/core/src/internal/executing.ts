@@ -14,6 +14,7 @@ import {
   Runtime,
   Schema,
   type Scope,
+  Struct,
   Tracer
 } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
@@ -135,11 +136,14 @@ const through =
     Effect.flatMap(Effect.zip(Effect.runtime<never>(), minimumLogLevel), ([runtime, { label }]) => {
       // a logger that throws does not harm the executor
       const report = (report: Report) => void Runtime.runSyncExit(outside(runtime), hear(current, report))
-      return perform({ run, traceparent, logLevel: label }, report).pipe(
+      return perform({ run: Struct.pick(run, ...factNames), traceparent, logLevel: label }, report).pipe(
         whileBusy(executor),
         Effect.map((end) => (end._tag === "Interrupted" ? { _tag: "Interrupted", cause: Cause.empty } : end))
       )
     })
+
+/** What is told of a run: not its ledger, which may be long. */
+const factNames = Struct.keys(Request.fields.run.fields)
 
 const minimumLogLevel = FiberRef.get(FiberRef.currentMinimumLogLevel)
 

@@ -1,4 +1,5 @@
 import type * as TaskExecutor from "@effect-tasks/core/TaskExecutor"
+import { liveClock } from "./liveClock.js"
 
 /** The two ways in which a program writes text. */
 export type Stream = "stdout" | "stderr"
@@ -40,7 +41,7 @@ export class Output {
       return
     }
     this.onLine({
-      at: Date.now(),
+      at: liveClock.unsafeCurrentTimeMillis(),
       level: this.stream === "stdout" ? "INFO" : "WARN",
       message,
       annotations: { stream: this.stream },
