@@ -16,7 +16,7 @@ export interface Host {
 }
 
 /** Who hears of it. `onExit` is the last that is called. */
-export interface Listener {
+interface Listener {
   readonly onMessage: (message: unknown) => void
   readonly onOutput: (stream: Stream, text: string) => void
   readonly onExit: (reason: string) => void
