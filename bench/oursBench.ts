@@ -1,5 +1,6 @@
 import { type Bench, makeQueueBench } from "./bench.js"
 import * as claims from "./measures/claims.js"
+import * as executors from "./measures/executors.js"
 import type { Backend, Job } from "./protocol.js"
 import * as effectTasks from "./subjects/effectTasks.js"
 import { places } from "./subjects/places.js"
@@ -17,13 +18,17 @@ const scales: { readonly [J in Job]?: claims.Scale } = {
   "claim-beside-queue": { backlog: 1_000, history: 0, beside: { runs: 1_000_000, shutBy: "queue" } }
 }
 
-/** Ours can do more than its peers are asked for: the broker's claims are measured by themselves. */
+/** Ours can do more than its peers are asked for: the broker's claims, and the executors, are measured by themselves. */
 export const make = (backend: Backend, name: string): Bench => {
   const place = places[backend](name)
   const bench = makeQueueBench(effectTasks.make(place))
   let prepared: claims.Claims | undefined
   return {
     round: async (request) => {
+      const measure = executors.measures[request.job]
+      if (measure !== undefined) {
+        return measure(request.size)
+      }
       const scale = scales[request.job]
       if (scale === undefined) {
         return bench.round(request)

@@ -66,6 +66,9 @@ const growth = {
   ]
 } satisfies Record<string, ReadonlyArray<ReadonlyArray<Job>>>
 
+/** What tasks that keep the processor busy do to the loop of their consumer. No backend matters to that. */
+const executors: ReadonlyArray<Job> = ["executor-inline", "executor-thread", "executor-cancel"]
+
 /** The subjects of a backend: ours first, where it has that backend. */
 const subjectsOf = (backend: Backend): ReadonlyArray<string> => [ours, ...Object.keys(subjects[backend])]
 
@@ -91,15 +94,16 @@ export const make = (backend: Backend, { only, quick, subjects }: Arguments): Re
   }
   const rounds = quick ? 3 : 5
   const lanesOf = (job: Job): ReadonlyArray<Lane> => names.map((subject) => ({ subject, job, process: subject }))
-  const claims = (jobs: ReadonlyArray<Job>): ReadonlyArray<Lane> =>
+  const alone = (jobs: ReadonlyArray<Job>): ReadonlyArray<Lane> =>
     names.includes(ours) ? jobs.map((job) => ({ subject: ours, job, process: `${ours} ${job}` })) : []
   const few = { rounds: quick ? 1 : 3, warmUps: 0 }
   return [
     ...beside.map((job): Group => ({ ...common, lanes: lanesOf(job), rounds })),
     ...(backend === "memory" ? [{ ...common, ...few, lanes: lanesOf("memory-100k") }] : []),
     { ...common, ...few, lanes: lanesOf("cpu-idle"), together: true },
+    ...(backend === "memory" ? [{ ...common, ...few, lanes: alone(executors), patience: 60 }] : []),
     ...growth[quick ? "quick" : "full"].map(
-      (jobs): Group => ({ ...common, lanes: claims(jobs), rounds, patience: quick ? 40 : 400 })
+      (jobs): Group => ({ ...common, lanes: alone(jobs), rounds, patience: quick ? 40 : 400 })
     )
   ]
     .map((group) => ({ ...group, lanes: group.lanes.filter(({ job }) => isWanted(job)) }))

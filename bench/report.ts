@@ -25,6 +25,7 @@ const units: ReadonlyArray<readonly [prefix: string, unit: string]> = [
   ["latency-", "ms"],
   ["memory-", "MB"],
   ["cpu-", "% of a core"],
+  ["executor-", "ms"],
   ["claim-", "µs"]
 ]
 

@@ -37,6 +37,8 @@ export const reading = [
   "ours ÷ it is the median of effect-tasks divided by that of the subject.",
   "latency-half: from the intended enqueue to the handler's start, at half of the load at which a process that enqueues",
   "and performs would have no time left. cpu-idle and memory are those of the subject's own process.",
+  "executor-inline, executor-thread: how late a timer of the consumer's process is while two runs at a time keep the processor",
+  "busy, in its own loop and in two threads. executor-cancel: from the cancellation of an endless loop to the end of its run.",
   "Peers that can only poll (plainjob, @effect/sql) do so every 10 ms, which decides their latency and their cpu-idle.",
   "In a full run @effect/sql drains a shorter queue than the others: the longer it is, the slower it gets."
 ]

@@ -49,6 +49,7 @@ const readingOrder = [
   "CurrentRun",
   "Task",
   "TaskGroup",
+  "TaskExecutor",
   "TaskEvents",
   "TaskManager",
   "TaskLock",

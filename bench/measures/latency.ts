@@ -9,7 +9,7 @@ const concurrency = 10
 const pauseMillis = 5
 
 /** The sample below which this share of the samples lies. */
-const quantile = (samples: ReadonlyArray<number>, share: number): number => {
+export const quantile = (samples: ReadonlyArray<number>, share: number): number => {
   const sorted = [...samples].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? Number.NaN
 }

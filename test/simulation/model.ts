@@ -206,7 +206,7 @@ export class Model {
     }
     const isTried = after.attempt === before.attempt || after.attempt === before.attempt + 1
     ensure(isTried, () => `one attempt at ${label} counted as ${after.attempt - before.attempt}`)
-    const failed = counted(after.ledger, ["Failure", "Defect", "Timeout"])
+    const failed = counted(after.ledger, ["Failure", "Defect", "Timeout", "ExecutorCrashed"])
     ensure(failed === after.attempt, () => `${label} has failed ${failed} times, and ${after.attempt} are counted`)
   }
 

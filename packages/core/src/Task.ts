@@ -23,19 +23,37 @@ import * as taskLimits from "./internal/taskLimits.js"
 import type { CompleteUpcasts, Upcasts } from "./internal/versions.js"
 import * as versions from "./internal/versions.js"
 import type * as Limit from "./Limit.js"
-import type { BackendError, InvalidOption, RunNotFound, TaskDefect, TaskTimeout, WaitTimeout } from "./TaskError.js"
+import type {
+  BackendError,
+  ExecutorCrashed,
+  InvalidOption,
+  RunNotFound,
+  TaskDefect,
+  TaskTimeout,
+  WaitTimeout
+} from "./TaskError.js"
 import * as TaskPriority from "./TaskPriority.js"
 import type * as TaskRun from "./TaskRun.js"
 import type { TaskSchedule } from "./TaskSchedule.js"
 import type { TaskTransaction } from "./TaskTransaction.js"
 
 /**
- * What a retry schedule is asked about: the task's own error, a timeout, or a defect.
+ * What a retry schedule is asked about: the task's own error, a timeout, a defect, or the end of the thread or the process
+ * that performed the attempt.
  *
  * @since 0.1.0
  * @category models
  */
-export type Failure<E> = E | TaskTimeout | TaskDefect
+export type Failure<E> = E | TaskTimeout | TaskDefect | ExecutorCrashed
+
+/**
+ * Where the attempts of a task are performed: in a fiber of the consumer (`inline`), or, for what keeps the processor busy,
+ * in a thread or a process of its own.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Executor = definition.Executor
 
 export type {
   /**
@@ -91,6 +109,8 @@ export const isTask = (value: unknown): value is Any => Predicate.hasProperty(va
  * - `maxCrashes`: how often its consumer may die before the run is given up. Default: 3
  * - `requeueOnInterrupt`: whether a run that a shutdown interrupts is given back to the queue, to be performed again (true),
  *   or ends as `interrupted` (false). Default: true
+ * - `executor`: where its attempts are performed. A `thread` or a `process` needs its handler from a `TaskExecutor`, such as
+ *   `NodeExecutor.layer`; a handler of `toLayer` performs the task inline in any case, as tests do. Default: `inline`
  * - `tags`: labels that every run of it carries
  * - `schedule`: when it is performed by itself; a `TaskScheduler` with the task fires it, under the task's name. Default: never
  * - `schedulePayload`: what goes in then. It may be left out where the payload can be nothing, or all fields are optional
@@ -114,6 +134,7 @@ export interface Options<Payload, Success extends Schema.Schema.All, Error exten
   readonly maxQueued?: number | undefined
   readonly maxCrashes?: number | undefined
   readonly requeueOnInterrupt?: boolean | undefined
+  readonly executor?: Executor | undefined
   readonly tags?: ReadonlyArray<string> | undefined
   readonly schedule?: TaskSchedule | undefined
   readonly schedulePayload?: Schema.Schema.Type<PayloadSchema<Payload>> | undefined
@@ -442,6 +463,7 @@ export const make = <
     requeueOnInterrupt: options?.requeueOnInterrupt ?? true,
     schedule: options?.schedule,
     schedulePayload: options?.schedulePayload,
+    executor: options?.executor ?? "inline",
     queue: (payload, options) =>
       Effect.flatMap(TaskManager, (manager) =>
         Effect.map(manager.queue(self, [payload], options), ([handle]) => handle!)

@@ -17,6 +17,7 @@ import * as checking from "./internal/checking.js"
 import * as consumer from "./internal/consumer.js"
 import type { HandlerEntry } from "./internal/definition.js"
 import * as locks from "./internal/locks.js"
+import * as handlers from "./internal/handlers.js"
 import type * as loops from "./internal/loops.js"
 import * as metrics from "./internal/metrics.js"
 import type * as status from "./internal/status.js"
@@ -258,12 +259,7 @@ export const make = <Tasks extends Task.Any>(
 const entriesOf = <Tasks extends Task.Any>(
   group: TaskGroup.TaskGroup<Tasks>
 ): Effect.Effect<ReadonlyMap<string, HandlerEntry>, DuplicateTask, TaskGroup.Handler<Tasks>> =>
-  Effect.flatMap(TaskGroup.byName(group), (tasks) =>
-    Effect.contextWith(
-      (context: Context.Context<TaskGroup.Handler<Tasks>>) =>
-        new Map(Array.from(tasks.values(), (task) => [task.name, context.unsafeMap.get(task.key)]))
-    )
-  )
+  Effect.flatMap(TaskGroup.byName(group), (tasks) => handlers.entriesOf(tasks.values()))
 
 const checkDuration = (option: string, value: Duration.Duration): Effect.Effect<Duration.Duration, InvalidOption> =>
   Duration.isFinite(value) && Duration.toMillis(value) >= 100

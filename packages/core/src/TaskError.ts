@@ -4,9 +4,10 @@
  * Three families:
  *
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
- *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`, EXTRA
+ *   `TaskInterrupted`, `TaskRateLimited`, `ExecutorCrashed`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`,
+ *   `RunUndecryptable`
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`; of schedules
+ *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `ExecutorUnavailable`; of schedules
  *   `InvalidSchedule`, `ScheduleExists`, `ScheduleNotFound`; of locks `LockTimeout`, `LockReentered`; of sources and
  *   subscriptions `AlreadyRunning`, `NotRunning`, `DuplicateSubscription`, `SubscriptionNotStarted`
  * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`, `LockLost`; and the pull of a
@@ -109,6 +110,21 @@ export class TaskRateLimited extends Schema.TaggedError<TaskRateLimited>(
 )("TaskRateLimited", { ...run, retryAfterMillis: Schema.Number }) {
   override get message(): string {
     return `${this.task} (run ${this.runId}) was refused by a rate limit; try again after ${seconds(this.retryAfterMillis)}`
+  }
+}
+
+/**
+ * The thread or the process that performed an attempt ended before the attempt did, or could not be started. The task's
+ * `retry` decides, as after a failure; the next attempt has another one.
+ *
+ * @since 0.1.0
+ * @category runs
+ */
+export class ExecutorCrashed extends Schema.TaggedError<ExecutorCrashed>(
+  "@effect-tasks/core/TaskError/ExecutorCrashed"
+)("ExecutorCrashed", { ...run, attempt: Schema.Number, reason: Schema.String }) {
+  override get message(): string {
+    return `${this.task} (run ${this.runId}, attempt ${this.attempt}) was not performed to its end, as its executor failed: ${this.reason}`
   }
 }
 
@@ -287,6 +303,20 @@ export class DuplicateTask extends Schema.TaggedError<DuplicateTask>("@effect-ta
 ) {
   override get message(): string {
     return `two different tasks are named "${this.task}": rename one of them, for runs are stored under the name`
+  }
+}
+
+/**
+ * The entry of a task's threads or processes cannot be used: it is not there, fails to load, or does not serve the task.
+ *
+ * @since 0.1.0
+ * @category calls
+ */
+export class ExecutorUnavailable extends Schema.TaggedError<ExecutorUnavailable>(
+  "@effect-tasks/core/TaskError/ExecutorUnavailable"
+)("ExecutorUnavailable", { entry: Schema.String, reason: Schema.String }) {
+  override get message(): string {
+    return `${this.entry} cannot perform tasks: ${this.reason}`
   }
 }
 
@@ -532,6 +562,7 @@ export const RunError = Schema.Union(
   TaskCancelled,
   TaskInterrupted,
   TaskRateLimited,
+  ExecutorCrashed,
   TooManyCrashes,
   PayloadInvalid,
   ResultInvalid

@@ -1,4 +1,5 @@
 /**
  * @since 0.1.0
  */
+export * as NodeExecutor from "./NodeExecutor.js"
 export * as NodeTasks from "./NodeTasks.js"

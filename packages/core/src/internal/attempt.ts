@@ -4,8 +4,8 @@ import type { LockLost } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"
-import { Current } from "./currentRun.js"
-import type { Definition, HandlerEntry } from "./definition.js"
+import { Current, type Facts } from "./currentRun.js"
+import type { Definition, HandlerElsewhere, HandlerEntry, HandlerHere } from "./definition.js"
 import * as outcome from "./outcome.js"
 import type { Outcome } from "./run.js"
 import * as tracing from "./tracing.js"
@@ -66,25 +66,72 @@ export const perform = (given: Given, onTimeout: () => void = nothing): Effect.E
 const nothing = () => {}
 
 const decodeAndHandle = (given: Given, span: Tracer.Span | null, onTimeout: () => void): Effect.Effect<AttemptEnd> => {
-  const { definition } = given.entry
-  if (given.run.payloadVersion > definition.version) {
-    return putOff(given)
+  const { entry, run, services } = given
+  if ("reserve" in entry) {
+    return isOfLaterVersion(entry.definition, run) ? putOff(given) : performElsewhere(given, entry, span, onTimeout)
   }
-  const decoded = codec.decodePayload(definition, given.run)
+  return performHere({ entry, run, services, lostLock: () => lostLockOf(given) }, span, onTimeout)
+}
+
+/** An attempt whose handler is called in this fiber, and what has to be known for that. */
+export interface Here {
+  readonly entry: HandlerHere
+  readonly run: Facts
+  readonly services: Context.Context<never>
+  /** The lock whose loss has interrupted the handler. */
+  readonly lostLock?: (() => LockLost | undefined) | undefined
+}
+
+/** Decodes the payload and calls the handler. */
+export const performHere = (
+  here: Here,
+  span: Tracer.Span | null = null,
+  onTimeout: () => void = nothing
+): Effect.Effect<AttemptEnd> => {
+  const { definition } = here.entry
+  if (isOfLaterVersion(definition, here.run)) {
+    return putOff(here)
+  }
+  const decoded = codec.decodePayload(definition, here.run)
   if (!Either.isEither(decoded)) {
     return Effect.matchEffect(Effect.interruptible(decoded), {
       onFailure: (issue) => Effect.succeed(invalid(issue)),
-      onSuccess: (payload) => handle(given, payload, span, onTimeout)
+      onSuccess: (payload) => handle(here, payload, span, onTimeout)
     })
   }
-  return Either.isRight(decoded) ? handle(given, decoded.right, span, onTimeout) : Effect.succeed(invalid(decoded.left))
+  return Either.isRight(decoded) ? handle(here, decoded.right, span, onTimeout) : Effect.succeed(invalid(decoded.left))
 }
+
+/** Has an executor perform the attempt. What it waits for a place there does not count towards its time. */
+const performElsewhere = (
+  { current, run }: Given,
+  { definition, reserve }: HandlerElsewhere,
+  span: Tracer.Span | null,
+  onTimeout: () => void
+): Effect.Effect<AttemptEnd> =>
+  Effect.flatMap(Scope.make(), (scope) =>
+    Effect.exit(Effect.interruptible(Scope.extend(reserve, scope))).pipe(
+      Effect.flatMap((place) => {
+        if (Exit.isFailure(place)) {
+          return read(definition, place)
+        }
+        const traceparent = span === null ? run.traceparent : tracing.traceparentOf(span)
+        return inTime(definition, place.value({ run, current, traceparent }), onTimeout)
+      }),
+      Effect.ensuring(Scope.close(scope, Exit.void))
+    )
+  )
+
+const isOfLaterVersion = (definition: Definition, run: Facts): boolean => run.payloadVersion > definition.version
 
 /** How long a run waits for a consumer that knows its version. */
 const putOffMillis = 10_000
 
 /** A run that a later version of the task has queued. Consumers that know it may be on their way. */
-const putOff = ({ entry: { definition }, run }: Given): Effect.Effect<AttemptEnd> =>
+const putOff = ({
+  entry: { definition },
+  run
+}: Pick<Given, "entry"> & { readonly run: Facts }): Effect.Effect<AttemptEnd> =>
   Effect.logWarning("a run is of a later version than the task here; it is put off").pipe(
     Effect.annotateLogs({
       task: run.task,
@@ -102,22 +149,22 @@ const putOff = ({ entry: { definition }, run }: Given): Effect.Effect<AttemptEnd
 const invalid = (issue: string): AttemptEnd => asOutcome({ _tag: "PayloadInvalid", issue })
 
 const handle = (
-  given: Given,
+  { entry, lostLock, services }: Here,
   payload: unknown,
   span: Tracer.Span | null,
   onTimeout: () => void
 ): Effect.Effect<AttemptEnd> => {
-  const { definition } = given.entry
-  const called = span === null ? call(given.entry, payload) : Effect.withParentSpan(call(given.entry, payload), span)
+  const called = span === null ? call(entry, payload) : Effect.withParentSpan(call(entry, payload), span)
   const closed = Effect.flatMap(Scope.make(), (scope) => {
-    given.services.unsafeMap.set(Scope.Scope.key, scope)
+    services.unsafeMap.set(Scope.Scope.key, scope)
     return Effect.flatMap(Effect.exit(Effect.interruptible(called)), (exit) =>
-      Effect.as(Scope.close(scope, exit), exit)
+      Effect.zipRight(
+        Scope.close(scope, exit),
+        Effect.suspend(() => read(entry.definition, exit, lostLock))
+      )
     )
   })
-  return definition.timeout === undefined
-    ? Effect.flatMap(closed, (exit) => read(given, exit))
-    : inTime(given, definition.timeout, closed, onTimeout)
+  return inTime(entry.definition, closed, onTimeout)
 }
 
 /**
@@ -125,20 +172,22 @@ const handle = (
  * end counts, as it does without a time limit.
  */
 const inTime = (
-  given: Given,
-  timeout: Duration.Duration,
-  closed: Effect.Effect<Exit.Exit<unknown, unknown>>,
+  definition: Definition,
+  performed: Effect.Effect<AttemptEnd>,
   onTimeout: () => void
 ): Effect.Effect<AttemptEnd> => {
-  const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) => Effect.flatMap(exit, (exit) => read(given, exit))
-  const raced = Effect.raceWith(closed, Effect.interruptible(Effect.sleep(timeout)), {
-    onSelfDone: (exit, sleeping) => Effect.zipRight(Fiber.interruptFork(sleeping), ended(exit)),
+  const { timeout } = definition
+  if (timeout === undefined) {
+    return performed
+  }
+  const raced = Effect.raceWith(performed, Effect.interruptible(Effect.sleep(timeout)), {
+    onSelfDone: (end, sleeping) => Effect.zipRight(Fiber.interruptFork(sleeping), end),
     onOtherDone: (slept, performing) => {
       if (Exit.isFailure(slept)) {
-        return Effect.flatMap(performing.await, ended)
+        return Effect.flatten(performing.await)
       }
       onTimeout()
-      return Effect.as(Fiber.interrupt(performing), timedOut(given.entry.definition))
+      return Effect.as(Fiber.interrupt(performing), timedOut(timeout))
     }
   })
   // fibers that are made after the interruption do not hear of it
@@ -148,14 +197,17 @@ const inTime = (
   })
 }
 
-const call = (entry: HandlerEntry, payload: unknown): Effect.Effect<unknown, unknown> =>
+const call = (entry: HandlerHere, payload: unknown): Effect.Effect<unknown, unknown> =>
   Effect.suspend(() => entry.handler(payload as never)) as Effect.Effect<unknown, unknown>
 
-const timedOut = ({ timeout }: Definition): AttemptEnd =>
-  asOutcome({ _tag: "Timeout", timeoutMillis: Duration.toMillis(timeout ?? Duration.zero) })
+const timedOut = (timeout: Duration.Duration): AttemptEnd =>
+  asOutcome({ _tag: "Timeout", timeoutMillis: Duration.toMillis(timeout) })
 
-const read = (given: Given, exit: Exit.Exit<unknown, unknown>): Effect.Effect<AttemptEnd> => {
-  const { definition: task } = given.entry
+const read = (
+  task: Definition,
+  exit: Exit.Exit<unknown, unknown>,
+  lostLock: Here["lostLock"] = undefined
+): Effect.Effect<AttemptEnd> => {
   if (Exit.isSuccess(exit)) {
     return Effect.map(outcome.ofSuccess(task, exit.value), asOutcome)
   }
@@ -166,7 +218,7 @@ const read = (given: Given, exit: Exit.Exit<unknown, unknown>): Effect.Effect<At
       decision.value._tag === "Abort" ? asOutcome({ _tag: "Aborted", reason: decision.value.reason }) : decision.value
     )
   }
-  const lost = Cause.isInterrupted(cause) ? lostLockOf(given) : undefined
+  const lost = Cause.isInterrupted(cause) ? lostLock?.() : undefined
   if (lost !== undefined) {
     const cause = Cause.die(lost)
     return Effect.map(outcome.ofCause(task, cause), (outcome) => ({ _tag: "Outcome", outcome, cause }))

@@ -28,6 +28,7 @@ export type AttemptResult =
   | "payload_invalid"
   | "result_invalid"
   | "lost_claim"
+  | "executor_crashed"
   | "too_many_crashes"
 
 const ofOutcome = {
@@ -40,6 +41,7 @@ const ofOutcome = {
   Interrupted: "interrupted",
   RateLimited: "rate_limited",
   Crashed: "defect",
+  ExecutorCrashed: "executor_crashed",
   TooManyCrashes: "too_many_crashes",
   PayloadInvalid: "payload_invalid",
   ResultInvalid: "result_invalid"

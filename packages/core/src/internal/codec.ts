@@ -111,7 +111,10 @@ export const encodePayload = (
   )
 
 /** The payload of a run, brought to the version of the task; or why it does not fit the schema. */
-export const decodePayload = (task: Definition, run: EncodedRun): Coded<unknown, string> => {
+export const decodePayload = (
+  task: Definition,
+  run: Pick<EncodedRun, "payload" | "payloadVersion">
+): Coded<unknown, string> => {
   let value: unknown
   try {
     value = fromText(run.payload)

@@ -26,6 +26,27 @@ export interface Actions {
   readonly locks: Locks
 }
 
+/** What is known of a run where it is performed. */
+export type Facts = Pick<
+  EncodedRun,
+  | "id"
+  | "task"
+  | "queue"
+  | "attempt"
+  | "crashes"
+  | "consumer"
+  | "createdAt"
+  | "dueAt"
+  | "startedAt"
+  | "tags"
+  | "group"
+  | "parentId"
+  | "rootId"
+  | "retryOf"
+  | "payload"
+  | "payloadVersion"
+>
+
 /** What a handler sees of its run, and what the runtime finds there when the handler logs or completes it. */
 export class Current {
   readonly id: RunId
@@ -50,7 +71,7 @@ export class Current {
   readonly #complete: Complete
   #lostLock: LockLost | undefined
 
-  constructor(run: EncodedRun, log: Lines, { complete, locks, report }: Actions) {
+  constructor(run: Facts, log: Lines, { complete, locks, report }: Actions) {
     this.id = run.id
     this.task = run.task
     this.queue = run.queue

@@ -1,7 +1,10 @@
-import type { Context, Duration, Effect, Schedule, Schema } from "effect"
+import type { Context, Duration, Effect, Schedule, Schema, Scope } from "effect"
+import type { CurrentRun } from "../CurrentRun.js"
 import type * as Limit from "../Limit.js"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
+import type { Encoded as EncodedRun } from "../TaskRun.js"
+import type { AttemptEnd } from "./attemptResult.js"
 import type { TaskSchedule } from "./scheduleModel.js"
 import * as taskLimits from "./taskLimits.js"
 import * as versions from "./versions.js"
@@ -11,6 +14,11 @@ export const TypeId: unique symbol = Symbol.for("@effect-tasks/core/Task")
 
 /** Documented in `Task`. */
 export type TypeId = typeof TypeId
+
+/** Where the attempts of a task are performed. Documented in `Task`. */
+export type Executor = "inline" | "thread" | "process"
+
+const executors: ReadonlyArray<Executor> = ["inline", "thread", "process"]
 
 /** What the runtime knows of a task: its schemas and policies, with defaults filled in. Documented in `Task`. */
 export interface Definition extends versions.Versioned {
@@ -35,6 +43,7 @@ export interface Definition extends versions.Versioned {
   readonly requeueOnInterrupt: boolean
   readonly schedule: TaskSchedule | undefined
   readonly schedulePayload: unknown
+  readonly executor: Executor
 }
 
 /** The payload of a run that nobody gives one: it may be left out where the schema takes nothing, or an empty record. */
@@ -76,6 +85,7 @@ const firstInvalid = (definition: Definition): InvalidOption | undefined => {
       definition.maxQueued === undefined || isCount(definition.maxQueued, 1),
       "an integer, 1 or more"
     ],
+    ["executor", definition.executor, executors.includes(definition.executor), '"inline", "thread" or "process"'],
     ["version", definition.version, isCount(definition.version, 1), "an integer, 1 or more"],
     ...upcastsCheck(definition)
   ]
@@ -102,8 +112,29 @@ export const isName = (name: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(name
 const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
 
 /** A handler as the consumer finds it in its context, with the services that its Layer captured. */
-export interface HandlerEntry {
+export type HandlerEntry = HandlerHere | HandlerElsewhere
+
+/** A handler that is called in the fiber of the attempt. */
+export interface HandlerHere {
   readonly definition: Definition
   readonly handler: (payload: never) => Effect.Effect<unknown, unknown, unknown>
   readonly context: Context.Context<never>
 }
+
+/** A handler whose attempts an executor performs. */
+export interface HandlerElsewhere {
+  readonly definition: Definition
+  /** Waits for a place, which is kept until the Scope closes; gives what performs the attempt there. */
+  readonly reserve: Effect.Effect<PerformElsewhere, never, Scope.Scope>
+  readonly context: Context.Context<never>
+}
+
+/**
+ * Performs an attempt elsewhere. It is for an uninterruptible region: an interruption reaches the handler, and what it did in
+ * spite of that counts. `traceparent` is the span that the attempt is to go on with.
+ */
+export type PerformElsewhere = (attempt: {
+  readonly run: EncodedRun
+  readonly current: typeof CurrentRun.Service
+  readonly traceparent: string | null
+}) => Effect.Effect<AttemptEnd>

@@ -78,3 +78,25 @@ export const layerAll = <
       })
     )
   )
+
+/** Gives the entries of several tasks, made one by one. */
+export const layerEntries = <Tasks extends Definition, E, R>(
+  tasks: ReadonlyArray<Tasks>,
+  build: Effect.Effect<(task: Tasks) => Effect.Effect<HandlerEntry, E>, never, R>
+): Layer.Layer<Handler<Tasks["name"]>, E, R> =>
+  Layer.effectContext(
+    Effect.flatMap(build, (entryOf) =>
+      Effect.map(
+        Effect.forEach(tasks, (task) => Effect.map(entryOf(task), (entry) => [task.key, entry] as const)),
+        (entries) => Context.unsafeMake<Handler<Tasks["name"]>>(new Map(entries))
+      )
+    )
+  )
+
+/** The entries of tasks by name, as the context has them. */
+export const entriesOf = <Tasks extends Definition, R>(
+  tasks: Iterable<Tasks>
+): Effect.Effect<ReadonlyMap<string, HandlerEntry>, never, R> =>
+  Effect.contextWith(
+    (context: Context.Context<R>) => new Map(Array.from(tasks, (task) => [task.name, context.unsafeMap.get(task.key)]))
+  )

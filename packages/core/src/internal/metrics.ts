@@ -89,6 +89,11 @@ const scheduleTicks = counter(
   ["schedule", "outcome"],
   "ticks of schedules that were fired, skipped or missed"
 )
+const executorBusy = gauge(
+  "executor_busy",
+  ["executor"],
+  "attempts that threads and child processes of this process perform now"
+)
 const queueDepth = gauge("queue_depth", ["queue", "state"], "unfinished runs, polled")
 const oldestDue = gauge(
   "queue_oldest_due_seconds",
@@ -255,6 +260,19 @@ export class Meter {
     this.dropped.at(listener).update(1)
   }
 }
+
+/** Counts an effect, while it is performed, among what an executor of this kind does. */
+export const whileBusy =
+  (executor: string) =>
+  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(Effect.metricLabels, (labels) => {
+      const busy = hookOf(executorBusy, [executor], labels)
+      busy.modify(1)
+      return Effect.ensuring(
+        self,
+        Effect.sync(() => busy.modify(-1))
+      )
+    })
 
 /** A meter with the labels that the application gives to the metrics of this fiber. */
 export const make: Effect.Effect<Meter> = Effect.map(Effect.metricLabels, (labels) => new Meter(labels))

@@ -1,6 +1,7 @@
 import { Cause, Effect, Either, Option, ParseResult, type Schema } from "effect"
 import {
   BackendError,
+  ExecutorCrashed,
   IdempotencyConflict,
   InvalidOption,
   LockLost,
@@ -102,6 +103,10 @@ export const failureOf = (
       return Option.some(
         Effect.succeed(new TaskTimeout({ ...named(run), attempt: number, timeoutMillis: outcome.timeoutMillis }))
       )
+    case "ExecutorCrashed":
+      return Option.some(
+        Effect.succeed(new ExecutorCrashed({ ...named(run), attempt: number, reason: outcome.reason }))
+      )
     default:
       return Option.none()
   }
@@ -143,6 +148,8 @@ export const toRunError = (
       return toDefect(run, run.attempt, outcome)
     case "Timeout":
       return new TaskTimeout({ ...named(run), attempt: run.attempt, timeoutMillis: outcome.timeoutMillis })
+    case "ExecutorCrashed":
+      return new ExecutorCrashed({ ...named(run), attempt: run.attempt, reason: outcome.reason })
     case "Aborted":
       return new TaskAborted({ ...named(run), reason: outcome.reason })
     case "Cancelled":

@@ -19,6 +19,7 @@ export const Outcome = Schema.Union(
   tagged("Interrupted", { reason: Schema.String }),
   tagged("RateLimited", { retryAfterMillis: Schema.Number }),
   tagged("Crashed", {}),
+  tagged("ExecutorCrashed", { reason: Schema.String }),
   tagged("TooManyCrashes", { crashes: Schema.Number }),
   tagged("PayloadInvalid", { issue: Schema.String }),
   tagged("ResultInvalid", { issue: Schema.String })

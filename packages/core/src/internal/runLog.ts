@@ -122,18 +122,28 @@ const render = (message: unknown): string =>
     .map((part) => (typeof part === "string" ? part : Inspectable.toStringUnknown(part, 0)))
     .join(" ")
 
+/** What was logged, as a line of a run's log. */
+export const lineOf = ({
+  annotations,
+  cause,
+  date,
+  logLevel,
+  message,
+  spans
+}: Omit<Logger.Logger.Options<unknown>, "context">): NewLine => ({
+  at: date.getTime(),
+  level: logLevel.label,
+  message: Cause.isEmpty(cause) ? render(message) : `${render(message)}\n${Cause.pretty(cause)}`,
+  annotations: Object.fromEntries(Array.from(annotations, ([key, value]) => [key, Inspectable.toJSON(value)])),
+  spans: List.toArray(List.map(spans, (span) => span.label))
+})
+
 /** A logger that captures what is logged inside a handler, by the `CurrentRun` of the fiber that logs. */
-const captureLogger = Logger.make<unknown, void>(({ annotations, cause, context, date, logLevel, message, spans }) => {
-  const services = FiberRefs.getOrDefault(context, FiberRef.currentContext)
+const captureLogger = Logger.make<unknown, void>((logged) => {
+  const services = FiberRefs.getOrDefault(logged.context, FiberRef.currentContext)
   const current = Context.getOption(services, CurrentRun)
   const log = Option.isSome(current) ? Current.logOf(current.value) : undefined
-  log?.push({
-    at: date.getTime(),
-    level: logLevel.label,
-    message: Cause.isEmpty(cause) ? render(message) : `${render(message)}\n${Cause.pretty(cause)}`,
-    annotations: Object.fromEntries(Array.from(annotations, ([key, value]) => [key, Inspectable.toJSON(value)])),
-    spans: List.toArray(List.map(spans, (span) => span.label))
-  })
+  log?.push(lineOf(logged))
 })
 
 /** Lets the lines that handlers log below this effect, and in fibers forked by it, reach the logs of their runs. */

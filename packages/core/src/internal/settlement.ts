@@ -103,6 +103,7 @@ const afterOutcome = (task: Definition, run: EncodedRun, outcome: Outcome, now: 
     case "Failure":
     case "Defect":
     case "Timeout":
+    case "ExecutorCrashed":
       return afterFailure(task, run, outcome, now)
     default:
       return Effect.succeed(end(run, "failure", now, outcome))
