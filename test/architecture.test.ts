@@ -41,6 +41,7 @@ const readingOrder = [
   "RunRecord",
   "Admission",
   "Backend",
+  "PayloadCipher",
   "TaskMetrics",
   "TaskLogger",
   "TaskTransaction",

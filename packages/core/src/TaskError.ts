@@ -4,9 +4,9 @@
  * Three families:
  *
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
- *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`
+ *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`, `RunUndecryptable`
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`
+ *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`
  * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`
  *
  * @since 0.1.0
@@ -151,6 +151,21 @@ export class ResultInvalid extends Schema.TaggedError<ResultInvalid>("@effect-ta
 ) {
   override get message(): string {
     return `the result of ${this.task} (run ${this.runId}) does not fit its schema: ${this.issue}`
+  }
+}
+
+/**
+ * The payload or the result of a run is encrypted, and cannot be decrypted here: the key that it names is not among those of
+ * `PayloadCipher`, or the record was changed or moved since. Nothing is lost: once the key is there, the run can be retried.
+ *
+ * @since 0.1.0
+ * @category runs
+ */
+export class RunUndecryptable extends Schema.TaggedError<RunUndecryptable>(
+  "@effect-tasks/core/TaskError/RunUndecryptable"
+)("RunUndecryptable", { ...run, part: Schema.Literal("payload", "result"), keyId: Schema.String }) {
+  override get message(): string {
+    return `the ${this.part} of ${this.task} (run ${this.runId}) is encrypted with the key "${this.keyId}" and cannot be decrypted: give PayloadCipher that key; if it has it, the record was changed`
   }
 }
 
@@ -354,7 +369,8 @@ export const RunError = Schema.Union(
   TaskRateLimited,
   TooManyCrashes,
   PayloadInvalid,
-  ResultInvalid
+  ResultInvalid,
+  RunUndecryptable
 )
 
 /**

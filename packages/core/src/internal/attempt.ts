@@ -4,6 +4,7 @@ import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"
 import type { Definition, HandlerEntry } from "./definition.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
 import * as outcome from "./outcome.js"
 import type { Outcome } from "./run.js"
 import * as tracing from "./tracing.js"
@@ -67,6 +68,9 @@ const decodeAndHandle = (given: Given, span: Tracer.Span | null, onTimeout: () =
   const { definition } = given.entry
   if (given.run.payloadVersion > definition.version) {
     return putOff(given)
+  }
+  if (isEnvelope(given.run.payload)) {
+    return Effect.succeed(asOutcome({ _tag: "Undecryptable", keyId: keyIdOf(given.run.payload) }))
   }
   const decoded = codec.decodePayload(definition, given.run)
   if (!Either.isEither(decoded)) {

@@ -2,7 +2,8 @@ import { Effect, Either, ParseResult, type Schema } from "effect"
 import { PayloadTooLarge } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Definition } from "./definition.js"
-import { type Attempt, type Outcome, type Progress, TaskRun } from "./run.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
+import { type Attempt, Encrypted, type Outcome, type Progress, TaskRun } from "./run.js"
 import * as versions from "./versions.js"
 
 /*
@@ -136,8 +137,24 @@ export const ledgerOf = (run: EncodedRun): ReadonlyArray<Attempt> => fromTextOr<
 
 export const outcomeOf = (run: EncodedRun): Outcome | null => fromTextOr<Outcome | null>(run.outcome, null)
 
-export const toProgress = (progress: string): typeof Progress.Type =>
-  fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+export const toProgress = (progress: string): typeof Progress.Type => {
+  const { message, value } = fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+  // an encrypted word is no text
+  return { value, message: typeof message === "string" ? message : null }
+}
+
+const asEncrypted = (keyId: string): Encrypted => new Encrypted({ keyId }, { disableValidation: true })
+
+/** The encoded payload of a run; or that it is encrypted, and with which key. */
+const shownPayload = ({ payload }: EncodedRun): unknown =>
+  isEnvelope(payload) ? asEncrypted(keyIdOf(payload)) : fromTextOr<unknown>(payload, null)
+
+/** An outcome without its envelope. */
+const shownOutcome = (outcome: Outcome | null): Outcome | null =>
+  outcome?._tag === "Encrypted" ? asEncrypted(outcome.keyId) : outcome
+
+const shownAttempt = (attempt: Attempt): Attempt =>
+  attempt.outcome._tag === "Encrypted" ? { ...attempt, outcome: asEncrypted(attempt.outcome.keyId) } : attempt
 
 export const toTaskRun = (run: EncodedRun): TaskRun =>
   new TaskRun(
@@ -147,7 +164,7 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       queue: run.queue,
       state: run.state,
       priority: run.priority,
-      payload: fromTextOr<unknown>(run.payload, null),
+      payload: shownPayload(run),
       payloadVersion: run.payloadVersion,
       createdAt: run.createdAt,
       dueAt: run.dueAt,
@@ -158,9 +175,9 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       snoozes: run.snoozes,
       expiresAt: run.expiresAt,
       consumer: run.consumer,
-      attempts: ledgerOf(run),
-      outcome: outcomeOf(run),
-      progress: fromTextOr<typeof Progress.Type | null>(run.progress, null),
+      attempts: ledgerOf(run).map(shownAttempt),
+      outcome: shownOutcome(outcomeOf(run)),
+      progress: run.progress === null ? null : toProgress(run.progress),
       tags: run.tags,
       group: run.group,
       idempotencyKey: run.idempotency?.key ?? null,
