@@ -7,7 +7,7 @@
  *   `TaskInterrupted`, `TaskRateLimited`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`, `RunUndecryptable`
  * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
  *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`
- * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`
+ * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`; and a log file: `LogFileError`
  *
  * @since 0.1.0
  */
@@ -351,6 +351,22 @@ export class SchemaVersionError extends Schema.TaggedError<SchemaVersionError>(
     return this.found > this.known
       ? `the ${this.backend} schema has version ${this.found}, newer than the ${this.known} that this program knows: upgrade the program`
       : `the ${this.backend} schema has version ${this.found}, older than the ${this.known} that this program needs: run the migrations`
+  }
+}
+
+/**
+ * A log file cannot be opened.
+ *
+ * @since 0.1.0
+ * @category backends
+ */
+export class LogFileError extends Schema.TaggedError<LogFileError>("@effect-tasks/core/TaskError/LogFileError")(
+  "LogFileError",
+  { path: Schema.String, cause: Schema.optional(Schema.Defect) }
+) {
+  override get message(): string {
+    const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `the log file ${this.path} cannot be opened${cause}; its directory must exist, and this program must be allowed to write there`
   }
 }
 

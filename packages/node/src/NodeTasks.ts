@@ -151,7 +151,7 @@ export const consumer = <Tasks extends Task.Any>(
  */
 export const manager = (
   overrides: TaskManager.Options = {}
-): Layer.Layer<TaskManager.TaskManager | TaskEvents, ConfigError.ConfigError, Backend> =>
+): Layer.Layer<TaskManager.TaskManager | TaskEvents, InvalidOption | ConfigError.ConfigError, Backend> =>
   Layer.unwrapEffect(
     Effect.map(config.manager, (configured) => TaskManager.layerWith({ ...configured, ...given(overrides) }))
   )

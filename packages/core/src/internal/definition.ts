@@ -1,4 +1,4 @@
-import type { Context, Duration, Effect, Schedule, Schema } from "effect"
+import { type Context, type Duration, Effect, type Schedule, type Schema } from "effect"
 import type * as Limit from "../Limit.js"
 import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
@@ -82,6 +82,12 @@ export const nameRule = "1 to 200 characters, none of them a control character"
 
 /** Whether a text may name a task, a queue, a group, a tag or a key. */
 export const isName = (name: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(name)
+
+/** A number that an option gives, if it is whole and not below the least. */
+export const checkCount = (option: string, value: number, least: number): Effect.Effect<number, InvalidOption> =>
+  isCount(value, least)
+    ? Effect.succeed(value)
+    : new InvalidOption({ option, value, expected: `an integer, ${least} or more` })
 
 const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
 

@@ -17,6 +17,8 @@ export interface Parts {
   readonly ids: Uuid7
   readonly waiters: Waiters
   readonly maxPayloadBytes: number
+  /** How many log lines of a run are kept. */
+  readonly maxLogLines: number
   /** Hands runs to the broker, and tells of them. */
   readonly enqueue: (runs: ReadonlyArray<EncodedRun>) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError>
 }
