@@ -12,15 +12,27 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import type { Backend } from "@effect-tasks/core/Backend"
 import type * as Task from "@effect-tasks/core/Task"
 import * as TaskConsumer from "@effect-tasks/core/TaskConsumer"
-import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/core/TaskError"
+import type { BackendError, DuplicateTask, InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
 import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
 import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
-import { Cause, Config, type ConfigError, Console, type Duration, Effect, Layer, type LogLevel, Record } from "effect"
+import {
+  Cause,
+  Config,
+  type ConfigError,
+  Console,
+  type Duration,
+  Effect,
+  Layer,
+  type LogLevel,
+  Option,
+  Record
+} from "effect"
 import * as failure from "./internal/failure.js"
 import * as logging from "./internal/logging.js"
 import * as settings from "./internal/settings.js"
 import { exitOnSecondSignal } from "./internal/signals.js"
+import type * as NodeLogger from "./NodeLogger.js"
 
 /**
  * How log lines are written: for people (`pretty`), as one JSON object per line (`json`), or the first on a terminal and
@@ -37,6 +49,7 @@ export type LogFormat = settings.LogFormat
  * - `level`: lines below it are neither written nor kept with their runs. Default: info
  * - `format`: Default: `auto`
  * - `lifecycle`: a line for each end of a run, and at debug level for each of its other states. Default: false
+ * - `file`: a file to which the lines of runs are written too; its level and its `lifecycle` are these unless it says otherwise
  *
  * @since 0.1.0
  * @category models
@@ -45,6 +58,7 @@ export interface LoggerOptions {
   readonly level?: LogLevel.LogLevel | undefined
   readonly format?: LogFormat | undefined
   readonly lifecycle?: boolean | undefined
+  readonly file?: NodeLogger.FileOptions | undefined
 }
 
 /**
@@ -85,6 +99,11 @@ export const config: {
     readonly level: LogLevel.LogLevel
     readonly format: LogFormat
     readonly lifecycle: boolean
+    /** `undefined`: no file is written. */
+    readonly file: string | undefined
+    readonly fileMode: NodeLogger.FileMode
+    readonly fileMaxBytes: number
+    readonly fileBackups: number
   }>
   readonly consumer: Config.Config<ConsumerConfig>
   readonly manager: Config.Config<{ readonly maxPayloadBytes: number }>
@@ -92,7 +111,11 @@ export const config: {
   logger: Config.all({
     level: settings.logLevel.config,
     format: settings.logFormat.config,
-    lifecycle: settings.logLifecycle.config
+    lifecycle: settings.logLifecycle.config,
+    file: Config.map(settings.logFile.config, Option.getOrUndefined),
+    fileMode: settings.logFileMode.config,
+    fileMaxBytes: settings.logFileMaxBytes.config,
+    fileBackups: settings.logFileBackups.config
   }),
   consumer: Config.all({
     name: settings.consumerName.config,
@@ -157,7 +180,7 @@ export const manager = (
   )
 
 /**
- * Log lines on the standard output, in place of Effect's own logger. `runMain` uses it; a program that ends by itself can
+ * Log lines on the standard output, in place of Effect's own logger, and those of runs in a file where there is to be one. `runMain` uses it; a program that ends by itself can
  * be given it too.
  *
  * @example
@@ -171,8 +194,9 @@ export const manager = (
  * @since 0.1.0
  * @category layers
  */
-export const layerLogger = (options: LoggerOptions = {}): Layer.Layer<never, ConfigError.ConfigError> =>
-  logging.layer(options)
+export const layerLogger = (
+  options: LoggerOptions = {}
+): Layer.Layer<never, ConfigError.ConfigError | LogFileError | InvalidOption> => logging.layer(options)
 
 /**
  * Runs an application that goes on until it is stopped: builds the Layer, and closes it at the first SIGINT or SIGTERM.

@@ -1,4 +1,5 @@
 /**
  * @since 0.1.0
  */
+export * as NodeLogger from "./NodeLogger.js"
 export * as NodeTasks from "./NodeTasks.js"
