@@ -42,6 +42,7 @@ const readingOrder = [
   "RunRecord",
   "Admission",
   "Backend",
+  "PayloadCipher",
   "TaskMetrics",
   "TaskLogger",
   "TaskTransaction",

@@ -159,7 +159,15 @@ describe("configuration", () => {
   it.effect("every value has the default of the table", () =>
     Effect.gen(function* () {
       const logger = yield* NodeTasks.config.logger
-      assert.deepStrictEqual(logger, { level: LogLevel.Info, format: "auto", lifecycle: false })
+      assert.deepStrictEqual(logger, {
+        level: LogLevel.Info,
+        format: "auto",
+        lifecycle: false,
+        file: undefined,
+        fileMode: "rotate",
+        fileMaxBytes: 10_485_760,
+        fileBackups: 5
+      })
       const { name, ...consumer } = yield* NodeTasks.config.consumer
       assert.match(name, new RegExp(`.-${process.pid}$`))
       assert.deepStrictEqual(consumer, {
@@ -178,7 +186,11 @@ describe("configuration", () => {
       assert.deepStrictEqual(yield* NodeTasks.config.logger, {
         level: LogLevel.Trace,
         format: "json",
-        lifecycle: true
+        lifecycle: true,
+        file: "/var/log/tasks.log",
+        fileMode: "watched",
+        fileMaxBytes: 1_000,
+        fileBackups: 0
       })
       assert.deepStrictEqual(yield* NodeTasks.config.consumer, {
         name: "left",
@@ -195,6 +207,10 @@ describe("configuration", () => {
           EFFECT_TASKS_LOG_LEVEL: "trace",
           EFFECT_TASKS_LOG_FORMAT: "json",
           EFFECT_TASKS_LOG_LIFECYCLE: "true",
+          EFFECT_TASKS_LOG_FILE: "/var/log/tasks.log",
+          EFFECT_TASKS_LOG_FILE_MODE: "watched",
+          EFFECT_TASKS_LOG_FILE_MAX_BYTES: "1000",
+          EFFECT_TASKS_LOG_FILE_BACKUPS: "0",
           EFFECT_TASKS_CONSUMER_NAME: "left",
           EFFECT_TASKS_CONSUMER_CONCURRENCY: "3",
           EFFECT_TASKS_CONSUMER_QUEUES: "mail, print,",

@@ -95,6 +95,7 @@ const runtime = (open: Layer.Layer<Backend.Backend>, options: ProcessOptions = {
     )
   )
   return TaskManager.layerWith(options.manager ?? {}).pipe(
+    Layer.orDie,
     Layer.provideMerge(backend),
     Layer.provide(TaskLogger.layer(...(options.observers ?? [])))
   )

@@ -106,6 +106,33 @@ export const conformance = (name: string, subject: Subject): void => declareAll(
 export const brokerConformance = (name: string, subject: Subject): void =>
   declareAll(name, subject, (title) => title === "store" || title.startsWith("broker:"))
 
+/** The families in which records of runs pass to and fro. */
+const ofRecords = new Set([
+  "broker: enqueue",
+  "broker: claim",
+  "broker: settle",
+  "broker: exchange",
+  "broker: replace",
+  "broker: edit",
+  "broker: extend",
+  "broker: cancel",
+  "store",
+  "idempotency",
+  "exits",
+  "retrying",
+  "delivery",
+  "cancellation",
+  "waiting",
+  "in place",
+  "logs",
+  "managing",
+  "streams"
+])
+
+/** Declares the families for what changes records on their way, and nothing else. */
+export const recordConformance = (name: string, subject: Subject): void =>
+  declareAll(name, subject, (title) => ofRecords.has(title))
+
 const declareAll = (name: string, subject: Subject, isWanted: (title: string) => boolean): void => {
   describe.concurrent(name, () => {
     for (const [title, declare] of Object.entries(families).filter(([title]) => isWanted(title))) {

@@ -16,10 +16,11 @@ import type * as callbacks from "./internal/callbacks.js"
 import * as checking from "./internal/checking.js"
 import * as consumer from "./internal/consumer.js"
 import type { HandlerEntry } from "./internal/definition.js"
-import * as locks from "./internal/locks.js"
 import * as handlers from "./internal/handlers.js"
+import * as locks from "./internal/locks.js"
 import type * as loops from "./internal/loops.js"
 import * as metrics from "./internal/metrics.js"
+import { defaultMaxLines } from "./internal/runLog.js"
 import type * as status from "./internal/status.js"
 import type * as stopping from "./internal/stopping.js"
 import type * as stuck from "./internal/stuck.js"
@@ -46,6 +47,8 @@ import * as TaskGroup from "./TaskGroup.js"
  *   again; at a shutdown, before it is reported as overrun and left behind. Default: 5 seconds
  * - `tracing`: whether the span of an attempt is a child of the span that queued the run, in one trace (`parent`), or
  *   begins a trace of its own with a link to it (`link`), which suits runs that are queued by thousands. Default: `parent`
+ * - `maxLogLines`: how many lines of a run's log are kept in the store: of more the first nine tenths and the last ones, with a
+ *   word on how many were left out. Observers see all of them. 0 keeps none. Default: 1,000
  *
  * @since 0.1.0
  * @category models
@@ -60,6 +63,7 @@ export interface Options {
   readonly grace?: Duration.DurationInput | undefined
   readonly cleanup?: Duration.DurationInput | undefined
   readonly tracing?: "parent" | "link" | undefined
+  readonly maxLogLines?: number | undefined
 }
 
 /**
@@ -248,6 +252,7 @@ export const make = <Tasks extends Task.Any>(
       ),
       maxConcurrentTasks: yield* checking.count("maxConcurrentTasks", options.maxConcurrentTasks ?? 10, 1),
       maxPrefetch: yield* checking.count("prefetch", options.prefetch ?? 500, 0),
+      maxLogLines: yield* checking.count("maxLogLines", options.maxLogLines ?? defaultMaxLines, 0),
       lease: yield* positive("lease", options.lease ?? "30 seconds"),
       grace: Duration.decode(options.grace ?? "30 seconds"),
       cleanup: Duration.decode(options.cleanup ?? "5 seconds")

@@ -174,6 +174,21 @@ export class ResultInvalid extends Schema.TaggedError<ResultInvalid>("@effect-ta
 }
 
 /**
+ * The payload or the result of a run is encrypted, and cannot be decrypted here: the key that it names is not among those of
+ * `PayloadCipher`, or the record was changed or moved since. Nothing is lost: once the key is there, the run can be retried.
+ *
+ * @since 0.1.0
+ * @category runs
+ */
+export class RunUndecryptable extends Schema.TaggedError<RunUndecryptable>(
+  "@effect-tasks/core/TaskError/RunUndecryptable"
+)("RunUndecryptable", { ...run, part: Schema.Literal("payload", "result"), keyId: Schema.String }) {
+  override get message(): string {
+    return `the ${this.part} of ${this.task} (run ${this.runId}) is encrypted with the key "${this.keyId}" and cannot be decrypted: give PayloadCipher that key; if it has it, the record was changed`
+  }
+}
+
+/**
  * The encoded payload is larger than the manager accepts. Nothing was queued.
  *
  * @since 0.1.0
@@ -520,6 +535,22 @@ export class SchemaVersionError extends Schema.TaggedError<SchemaVersionError>(
 }
 
 /**
+ * A log file cannot be opened.
+ *
+ * @since 0.1.0
+ * @category backends
+ */
+export class LogFileError extends Schema.TaggedError<LogFileError>("@effect-tasks/core/TaskError/LogFileError")(
+  "LogFileError",
+  { path: Schema.String, cause: Schema.optional(Schema.Defect) }
+) {
+  override get message(): string {
+    const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `the log file ${this.path} cannot be opened${cause}; its directory must exist, and this program must be allowed to write there`
+  }
+}
+
+/**
  * The stream of a subscription's messages has ended; it is meant to go on for ever.
  *
  * @since 0.1.0
@@ -565,7 +596,8 @@ export const RunError = Schema.Union(
   ExecutorCrashed,
   TooManyCrashes,
   PayloadInvalid,
-  ResultInvalid
+  ResultInvalid,
+  RunUndecryptable
 )
 
 /**

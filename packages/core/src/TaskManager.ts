@@ -9,10 +9,12 @@ import { Context, Effect, Layer, type Scope } from "effect"
 import type { Backend } from "./Backend.js"
 import { Broker } from "./Broker.js"
 import * as bus from "./internal/bus.js"
+import * as checking from "./internal/checking.js"
 import * as locks from "./internal/locks.js"
 import * as manager from "./internal/manager.js"
 import { type RuntimeQueue, type RuntimeQueueOptions, TaskManager } from "./internal/managerTag.js"
 import * as metrics from "./internal/metrics.js"
+import { defaultMaxLines } from "./internal/runLog.js"
 import * as uuid7 from "./internal/uuid7.js"
 import * as waiters from "./internal/waiters.js"
 import { Store } from "./Store.js"
@@ -132,12 +134,15 @@ export {
 
 /**
  * - `maxPayloadBytes`: the largest encoded payload, in bytes. Default: 1 MiB
+ * - `maxLogLines`: how many log lines are kept of a run that is performed in place; the logs of others are read accordingly, so
+ *   it is to be that of the consumers (see `TaskConsumer.Options`). Default: 1,000
  *
  * @since 0.1.0
  * @category models
  */
 export interface Options {
   readonly maxPayloadBytes?: number | undefined
+  readonly maxLogLines?: number | undefined
 }
 
 /**
@@ -154,7 +159,18 @@ export const defaultMaxPayloadBytes = 1_048_576
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvents, never, Backend> =>
+export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvents, InvalidOption, Backend> =>
+  Layer.unwrapEffect(
+    Effect.map(
+      Effect.all({
+        maxPayloadBytes: checking.count("maxPayloadBytes", options.maxPayloadBytes ?? defaultMaxPayloadBytes, 1),
+        maxLogLines: checking.count("maxLogLines", options.maxLogLines ?? defaultMaxLines, 0)
+      }),
+      made
+    )
+  )
+
+const made = (options: { readonly maxPayloadBytes: number; readonly maxLogLines: number }) =>
   Layer.scopedContext(
     Effect.gen(function* () {
       const broker = yield* Broker
@@ -170,7 +186,7 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
         ids: yield* uuid7.make,
         waiters: yield* waiters.make(broker, store),
         locks: yield* locks.make(broker),
-        maxPayloadBytes: options.maxPayloadBytes ?? defaultMaxPayloadBytes
+        ...options
       })
       return Context.make(TaskManager, service).pipe(Context.add(bus.TaskEvents, events))
     })
@@ -182,7 +198,10 @@ export const layerWith = (options: Options): Layer.Layer<TaskManager | TaskEvent
  * @since 0.1.0
  * @category layers
  */
-export const layer: Layer.Layer<TaskManager | TaskEvents, never, Backend> = layerWith({})
+export const layer: Layer.Layer<TaskManager | TaskEvents, never, Backend> = made({
+  maxPayloadBytes: defaultMaxPayloadBytes,
+  maxLogLines: defaultMaxLines
+})
 
 /**
  * A plain function that queues, for callbacks of code that is no Effect: it returns at once, and what it accepts is handed to

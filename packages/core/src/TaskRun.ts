@@ -30,6 +30,13 @@ export {
    */
   Attempt,
   /**
+   * What stands in the place of a payload or an outcome that is encrypted, where there is no key for it. `keyId` names the key.
+   *
+   * @since 0.1.0
+   * @category schemas
+   */
+  Encrypted,
+  /**
    * How an attempt, or a run as a whole, ended; values and errors in the encoded form of the task's schemas. `cause` is the
    * rendered cause, with stacks.
    *

@@ -12,7 +12,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import type { Backend } from "@effect-tasks/core/Backend"
 import type * as Task from "@effect-tasks/core/Task"
 import * as TaskConsumer from "@effect-tasks/core/TaskConsumer"
-import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/core/TaskError"
+import type { BackendError, DuplicateTask, InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
 import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
 import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
@@ -25,6 +25,7 @@ import {
   Effect,
   Layer,
   type LogLevel,
+  Option,
   Record,
   type Schema
 } from "effect"
@@ -33,6 +34,7 @@ import * as failure from "./internal/failure.js"
 import * as logging from "./internal/logging.js"
 import * as settings from "./internal/settings.js"
 import { exitOnSecondSignal } from "./internal/signals.js"
+import type * as NodeLogger from "./NodeLogger.js"
 
 /**
  * How log lines are written: for people (`pretty`), as one JSON object per line (`json`), or the first on a terminal and
@@ -49,6 +51,7 @@ export type LogFormat = settings.LogFormat
  * - `level`: lines below it are neither written nor kept with their runs. Default: info
  * - `format`: Default: `auto`
  * - `lifecycle`: a line for each end of a run, and at debug level for each of its other states. Default: false
+ * - `file`: a file to which the lines of runs are written too; its level and its `lifecycle` are these unless it says otherwise
  *
  * @since 0.1.0
  * @category models
@@ -57,6 +60,7 @@ export interface LoggerOptions {
   readonly level?: LogLevel.LogLevel | undefined
   readonly format?: LogFormat | undefined
   readonly lifecycle?: boolean | undefined
+  readonly file?: NodeLogger.FileOptions | undefined
 }
 
 /**
@@ -97,6 +101,11 @@ export const config: {
     readonly level: LogLevel.LogLevel
     readonly format: LogFormat
     readonly lifecycle: boolean
+    /** `undefined`: no file is written. */
+    readonly file: string | undefined
+    readonly fileMode: NodeLogger.FileMode
+    readonly fileMaxBytes: number
+    readonly fileBackups: number
   }>
   readonly consumer: Config.Config<ConsumerConfig>
   readonly manager: Config.Config<{ readonly maxPayloadBytes: number }>
@@ -104,7 +113,11 @@ export const config: {
   logger: Config.all({
     level: settings.logLevel.config,
     format: settings.logFormat.config,
-    lifecycle: settings.logLifecycle.config
+    lifecycle: settings.logLifecycle.config,
+    file: Config.map(settings.logFile.config, Option.getOrUndefined),
+    fileMode: settings.logFileMode.config,
+    fileMaxBytes: settings.logFileMaxBytes.config,
+    fileBackups: settings.logFileBackups.config
   }),
   consumer: Config.all({
     name: settings.consumerName.config,
@@ -163,13 +176,13 @@ export const consumer = <Tasks extends Task.Any>(
  */
 export const manager = (
   overrides: TaskManager.Options = {}
-): Layer.Layer<TaskManager.TaskManager | TaskEvents, ConfigError.ConfigError, Backend> =>
+): Layer.Layer<TaskManager.TaskManager | TaskEvents, InvalidOption | ConfigError.ConfigError, Backend> =>
   Layer.unwrapEffect(
     Effect.map(config.manager, (configured) => TaskManager.layerWith({ ...configured, ...given(overrides) }))
   )
 
 /**
- * Log lines on the standard output, in place of Effect's own logger. `runMain` uses it; a program that ends by itself can
+ * Log lines on the standard output, in place of Effect's own logger, and those of runs in a file where there is to be one. `runMain` uses it; a program that ends by itself can
  * be given it too.
  *
  * @example
@@ -183,8 +196,9 @@ export const manager = (
  * @since 0.1.0
  * @category layers
  */
-export const layerLogger = (options: LoggerOptions = {}): Layer.Layer<never, ConfigError.ConfigError> =>
-  logging.layer(options)
+export const layerLogger = (
+  options: LoggerOptions = {}
+): Layer.Layer<never, ConfigError.ConfigError | LogFileError | InvalidOption> => logging.layer(options)
 
 /**
  * Runs an application that goes on until it is stopped: builds the Layer, and closes it at the first SIGINT or SIGTERM.

@@ -6,6 +6,7 @@ import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"
 import { Current, type Facts } from "./currentRun.js"
 import type { Definition, HandlerElsewhere, HandlerEntry, HandlerHere } from "./definition.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
 import * as outcome from "./outcome.js"
 import type { Outcome } from "./run.js"
 import * as tracing from "./tracing.js"
@@ -67,6 +68,9 @@ const nothing = () => {}
 
 const decodeAndHandle = (given: Given, span: Tracer.Span | null, onTimeout: () => void): Effect.Effect<AttemptEnd> => {
   const { entry, run, services } = given
+  if (isEnvelope(run.payload)) {
+    return Effect.succeed(asOutcome({ _tag: "Undecryptable", keyId: keyIdOf(run.payload) }))
+  }
   if ("reserve" in entry) {
     return isOfLaterVersion(entry.definition, run) ? putOff(given) : performElsewhere(given, entry, span, onTimeout)
   }

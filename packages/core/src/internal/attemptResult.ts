@@ -27,6 +27,7 @@ export type AttemptResult =
   | "rate_limited"
   | "payload_invalid"
   | "result_invalid"
+  | "undecryptable"
   | "lost_claim"
   | "executor_crashed"
   | "too_many_crashes"
@@ -44,7 +45,9 @@ const ofOutcome = {
   ExecutorCrashed: "executor_crashed",
   TooManyCrashes: "too_many_crashes",
   PayloadInvalid: "payload_invalid",
-  ResultInvalid: "result_invalid"
+  ResultInvalid: "result_invalid",
+  Undecryptable: "undecryptable",
+  Encrypted: "undecryptable"
 } as const
 
 const ofStop = { Shutdown: "interrupted", Cancel: "cancelled", LostClaim: "lost_claim" } as const

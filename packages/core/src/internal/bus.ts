@@ -32,6 +32,12 @@ export interface LineFilter {
 
 type LineSink = (line: LogLine, task: string) => void
 
+/** A line on its way to an observer. */
+interface Logged {
+  readonly line: LogLine
+  readonly task: string
+}
+
 interface Subscriber {
   readonly filter: Filter
   readonly offer: (event: TaskEvent) => void
@@ -241,10 +247,10 @@ export class Bus {
   }
 
   /** Calls back for each log line, until the scope closes. */
-  onLine(filter: LineFilter, sink: (line: LogLine) => void): Effect.Effect<void, never, Scope.Scope> {
+  onLine(filter: LineFilter, sink: LineSink): Effect.Effect<void, never, Scope.Scope> {
     return listen(this.lineSinks, (line, task) => {
       if (wantsLine(filter, line, task)) {
-        sink(line)
+        sink(line, task)
       }
     })
   }
@@ -261,12 +267,12 @@ export class Bus {
   /** Runs an observer in a fiber of its own until this scope closes, and then to the end of what it was given. */
   observe(observer: Observer): Effect.Effect<void, never, Scope.Scope> {
     return Effect.gen(this, function* () {
-      const { minLevel, name, onEvent, onLine } = observer
-      const feed = new Feed<TaskEvent | LogLine>(observerCapacity, () => this.meter.droppedOne("observer"))
+      const { lifecycle = true, minLevel, name, onEvent, onLine } = observer
+      const feed = new Feed<TaskEvent | Logged>(observerCapacity, () => this.meter.droppedOne("observer"))
       yield* feed.warn(`the task observer ${name}`)
-      const show = (item: TaskEvent | LogLine): Effect.Effect<void> =>
+      const show = (item: TaskEvent | Logged): Effect.Effect<void> =>
         Effect.suspend(() =>
-          item instanceof TaskEvent ? (onEvent?.(item) ?? Effect.void) : (onLine?.(item) ?? Effect.void)
+          item instanceof TaskEvent ? (onEvent?.(item) ?? Effect.void) : (onLine?.(item.line, item.task) ?? Effect.void)
         ).pipe(Effect.catchAllCause((cause) => Effect.logWarning(`task observer ${name} failed`, cause)))
       const fiber = yield* Effect.forkDaemon(Stream.runForEach(withoutMarkers(feed.stream), show))
       yield* Effect.addFinalizer(() =>
@@ -275,11 +281,11 @@ export class Bus {
           fiber.await
         )
       )
-      if (onEvent !== undefined) {
+      if (onEvent !== undefined && lifecycle) {
         yield* listen(this.subscribers, { filter: {}, offer: (event) => feed.offer(event) })
       }
       if (onLine !== undefined) {
-        yield* this.onLine({ minLevel }, (line) => feed.offer(line))
+        yield* this.onLine({ minLevel }, (line, task) => feed.offer({ line, task }))
       }
     })
   }

@@ -2,7 +2,8 @@ import { Effect, Either, ParseResult, type Schema } from "effect"
 import { PayloadTooLarge } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Definition } from "./definition.js"
-import { type Attempt, type Outcome, type Progress, TaskRun } from "./run.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
+import { type Attempt, Encrypted, type Outcome, type Progress, TaskRun } from "./run.js"
 import * as versions from "./versions.js"
 
 /*
@@ -139,11 +140,24 @@ export const ledgerOf = (run: EncodedRun): ReadonlyArray<Attempt> => fromTextOr<
 
 export const outcomeOf = (run: EncodedRun): Outcome | null => fromTextOr<Outcome | null>(run.outcome, null)
 
-export const toProgress = (progress: string): typeof Progress.Type =>
-  fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+export const toProgress = (progress: string): typeof Progress.Type => {
+  const { message, value } = fromTextOr<typeof Progress.Type>(progress, { value: 0, message: null })
+  // an encrypted word is no text
+  return { value, message: typeof message === "string" ? message : null }
+}
 
-/** The encoded payload of a run, as people see it. */
-export const payloadOf = (text: string): unknown => fromTextOr<unknown>(text, null)
+const asEncrypted = (keyId: string): Encrypted => new Encrypted({ keyId }, { disableValidation: true })
+
+/** A stored payload as people see it; or that it is encrypted, and with which key. */
+export const payloadOf = (text: string): unknown =>
+  isEnvelope(text) ? asEncrypted(keyIdOf(text)) : fromTextOr<unknown>(text, null)
+
+/** An outcome without its envelope. */
+const shownOutcome = (outcome: Outcome | null): Outcome | null =>
+  outcome?._tag === "Encrypted" ? asEncrypted(outcome.keyId) : outcome
+
+const shownAttempt = (attempt: Attempt): Attempt =>
+  attempt.outcome._tag === "Encrypted" ? { ...attempt, outcome: asEncrypted(attempt.outcome.keyId) } : attempt
 
 export const toTaskRun = (run: EncodedRun): TaskRun =>
   new TaskRun(
@@ -164,9 +178,9 @@ export const toTaskRun = (run: EncodedRun): TaskRun =>
       snoozes: run.snoozes,
       expiresAt: run.expiresAt,
       consumer: run.consumer,
-      attempts: ledgerOf(run),
-      outcome: outcomeOf(run),
-      progress: fromTextOr<typeof Progress.Type | null>(run.progress, null),
+      attempts: ledgerOf(run).map(shownAttempt),
+      outcome: shownOutcome(outcomeOf(run)),
+      progress: run.progress === null ? null : toProgress(run.progress),
       tags: run.tags,
       group: run.group,
       idempotencyKey: run.idempotency?.key ?? null,

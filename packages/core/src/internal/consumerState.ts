@@ -34,6 +34,8 @@ export interface Settings {
   readonly maxConcurrentTasks: number
   /** The most runs that are claimed beyond the free places. */
   readonly maxPrefetch: number
+  /** How many log lines of a run are kept. */
+  readonly maxLogLines: number
   readonly lease: Duration.Duration
   readonly grace: Duration.Duration
   readonly cleanup: Duration.Duration

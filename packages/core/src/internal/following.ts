@@ -18,6 +18,7 @@ interface Parts {
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
   readonly bus: Bus
+  readonly maxLogLines: number
 }
 
 /** How long a change that nobody signals may stay unseen. */
@@ -111,7 +112,7 @@ export const logs = (parts: Parts, id: RunId): Stream.Stream<LogLine, RunNotFoun
   Stream.unwrapScoped(
     Effect.gen(function* () {
       const following = new Following()
-      const cursor = new LogCursor()
+      const cursor = new LogCursor(parts.maxLogLines)
       yield* listen(parts, id, following)
       yield* parts.bus.onLine({ runId: id }, (line) => {
         cursor.hear(line)

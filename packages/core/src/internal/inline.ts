@@ -29,6 +29,7 @@ export interface Options<D extends Definition> {
   readonly broker: typeof Broker.Service
   readonly store: typeof Store.Service
   readonly locks: Locks
+  readonly maxLogLines: number
 }
 
 /** The consumer's name in the record of such a run. */
@@ -92,9 +93,7 @@ const attemptOnce = (options: Options<Definition>, way: Progressing): Effect.Eff
     const startedAt = yield* Clock.currentTimeMillis
     const { attempt: before } = way.run
     way.become({ ...way.run, state: "running", consumer, startedAt }, startedAt)
-    const log = new RunLog(way.run.id, way.run.attempt + 1, way.run.logged, (line) =>
-      bus.publishLine(line, entry.definition.name)
-    )
+    const log = new RunLog(way.run, options.maxLogLines, (line) => bus.publishLine(line, entry.definition.name))
     const report = (progress: string) => {
       way.run = { ...way.run, progress }
     }

@@ -1,5 +1,5 @@
 import type { LogLine } from "./run.js"
-import { firstLines, maxLines } from "./runLog.js"
+import { defaultMaxLines, firstLines } from "./runLog.js"
 
 /**
  * The place of a reader in the log of a run. Lines come from two sides, as they are logged in this process and out of the
@@ -13,10 +13,17 @@ export class LogCursor {
   private readonly told = new Map<number, number>()
   /** All that is kept of the log up to here has been read. */
   private readUpTo = -1
+  private readonly maxLines: number
+  private readonly firstLines: number
+
+  constructor(maxLines = defaultMaxLines) {
+    this.maxLines = maxLines
+    this.firstLines = firstLines(maxLines)
+  }
 
   /** A line that is logged now. What does not fit will be read from the store. */
   hear(line: LogLine): void {
-    if (this.known.size < maxLines) {
+    if (this.known.size < this.maxLines) {
       this.add(line)
     }
   }
@@ -28,7 +35,7 @@ export class LogCursor {
   read(lines: ReadonlyArray<LogLine>): void {
     for (const line of lines) {
       this.add(line)
-      if (line.seq >= firstLines) {
+      if (line.seq >= this.firstLines) {
         this.readUpTo = Math.max(this.readUpTo, line.seq)
       }
     }
@@ -63,11 +70,11 @@ export class LogCursor {
 
   private note({ at, seq }: LogLine): void {
     this.told.set(seq, at)
-    this.told.delete(seq - maxLines)
+    this.told.delete(seq - this.maxLines)
   }
 
   private beyondGap(isEnd: boolean): LogLine | undefined {
-    if (!isEnd && (this.next < firstLines || this.next > this.readUpTo)) {
+    if (!isEnd && (this.next < this.firstLines || this.next > this.readUpTo)) {
       return undefined
     }
     const first = this.known.get(Math.min(...this.known.keys()))

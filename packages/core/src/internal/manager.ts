@@ -1,5 +1,5 @@
 import { Duration, Effect, Option, Stream } from "effect"
-import { type BackendError, RunNotFinished, RunNotFound, WaitTimeout } from "../TaskError.js"
+import { type BackendError, RunNotFinished, RunNotFound, RunUndecryptable, WaitTimeout } from "../TaskError.js"
 import { TaskEvent } from "../TaskEvent.js"
 import type { Cancellation, Encoded as EncodedRun, Handle } from "../TaskRun.js"
 import { all as allStates, isFinal, type TaskState } from "../TaskState.js"
@@ -7,6 +7,7 @@ import * as accepting from "./accepting.js"
 import * as codec from "./codec.js"
 import { type Created, CreatedRun } from "./creating.js"
 import type { Definition } from "./definition.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
 import { withoutMarkers } from "./feed.js"
 import * as following from "./following.js"
 import * as inline from "./inline.js"
@@ -122,6 +123,9 @@ const retry = (parts: Parts, id: RunId) =>
     const old = yield* getOne(parts, id)
     if (!isFinal(old.state)) {
       return yield* new RunNotFinished({ runId: id, state: old.state })
+    }
+    if (isEnvelope(old.payload)) {
+      return yield* new RunUndecryptable({ runId: id, task: old.task, part: "payload", keyId: keyIdOf(old.payload) })
     }
     const now = yield* parts.broker.now
     const [newId] = parts.ids.at(now, 1)

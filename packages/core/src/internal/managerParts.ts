@@ -19,6 +19,8 @@ export interface Parts {
   readonly waiters: Waiters
   readonly locks: Locks
   readonly maxPayloadBytes: number
+  /** How many log lines of a run are kept. */
+  readonly maxLogLines: number
   /** Hands runs to the broker, and tells of them. */
   readonly enqueue: (runs: ReadonlyArray<EncodedRun>) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError>
 }

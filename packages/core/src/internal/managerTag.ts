@@ -9,7 +9,8 @@ import type {
   PayloadTooLarge,
   QueueFull,
   RunNotFinished,
-  RunNotFound
+  RunNotFound,
+  RunUndecryptable
 } from "../TaskError.js"
 import type { TaskPriority } from "../TaskPriority.js"
 import type { Cancellation, Failure, Handle, NewRun, RunId, TaskRun } from "../TaskRun.js"
@@ -194,10 +195,10 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
     /** Cancels a run: see `TaskRun.Handle`. */
     readonly cancel: (id: RunId, reason?: string) => Effect.Effect<Cancellation, RunNotFound | BackendError>
 
-    /** Queues an ended run once more, as a new run with `retryOf`. */
+    /** Queues an ended run once more, as a new run with `retryOf`. One whose payload cannot be decrypted is left as it is. */
     readonly retry: (
       id: RunId
-    ) => Effect.Effect<RunId, RunNotFound | RunNotFinished | IdempotencyConflict | BackendError>
+    ) => Effect.Effect<RunId, RunNotFound | RunNotFinished | RunUndecryptable | IdempotencyConflict | BackendError>
 
     /** How many runs a filter describes: what `cancelAll`, `retryAll` and `purge` would act on. */
     readonly count: (filter: RunFilter) => Effect.Effect<number, BackendError>
@@ -207,7 +208,7 @@ export class TaskManager extends Context.Tag("@effect-tasks/core/TaskManager")<
 
     /**
      * Queues all ended runs that a filter describes once more, and gives how many; without `state` in the filter, those that
-     * did not end with a success.
+     * did not end with a success. Those whose payload cannot be decrypted are left as they are.
      */
     readonly retryAll: (filter: RunFilter) => Effect.Effect<number, BackendError>
 

@@ -5,6 +5,7 @@ import { type BackendError, type InvalidOption, RunNotFound } from "../TaskError
 import { toNumber } from "../TaskPriority.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { Final, isFinal, type TaskState, Unfinished } from "../TaskState.js"
+import { isEnvelope } from "./envelope.js"
 import type { Parts } from "./managerParts.js"
 import type { Cleared, EditOptions, ManyCancelled, Target, TaskManager } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
@@ -133,13 +134,15 @@ const retryAll = (parts: Parts, filter: RunFilter): Effect.Effect<number, Backen
       Effect.gen(function* () {
         const now = yield* parts.broker.now
         const ids = parts.ids.at(now, runs.length)
-        const again = runs.map((run, i): EncodedRun => {
-          const next = newRuns.again(run, ids[i]!, now)
-          return next.idempotency === null
-            ? next
-            : { ...next, idempotency: { ...next.idempotency, onConflict: "return" } }
-        })
-        const results = yield* parts.enqueue(again)
+        const again = runs
+          .filter(({ payload }) => !isEnvelope(payload))
+          .map((run, i): EncodedRun => {
+            const next = newRuns.again(run, ids[i]!, now)
+            return next.idempotency === null
+              ? next
+              : { ...next, idempotency: { ...next.idempotency, onConflict: "return" } }
+          })
+        const results = again.length === 0 ? [] : yield* parts.enqueue(again)
         return results.filter(({ _tag }) => _tag === "Queued").length
       })
     ),

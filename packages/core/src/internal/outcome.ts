@@ -12,6 +12,7 @@ import {
   QueueFull,
   ResultInvalid,
   type RunError,
+  RunUndecryptable,
   TaskAborted,
   TaskCancelled,
   TaskDefect,
@@ -166,5 +167,9 @@ export const toRunError = (
       return new PayloadInvalid({ ...named(run), issue: outcome.issue })
     case "ResultInvalid":
       return new ResultInvalid({ ...named(run), issue: outcome.issue })
+    case "Undecryptable":
+      return new RunUndecryptable({ ...named(run), part: "payload", keyId: outcome.keyId })
+    case "Encrypted":
+      return new RunUndecryptable({ ...named(run), part: "result", keyId: outcome.keyId })
   }
 }

@@ -8,7 +8,7 @@ import type { State } from "./consumerState.js"
 import { type Complete, Current } from "./currentRun.js"
 import type { InFlight } from "./inFlight.js"
 import * as interrupting from "./interrupting.js"
-import { maxLines, RunLog } from "./runLog.js"
+import { defaultMaxLines, RunLog } from "./runLog.js"
 import * as settlement from "./settlement.js"
 import * as settling from "./settling.js"
 
@@ -35,7 +35,7 @@ export const hold = (
   const inFlight: InFlight = {
     run,
     entry,
-    log: new RunLog(run.id, run.attempt + 1, run.logged, onLine),
+    log: new RunLog(run, state.maxLogLines, onLine),
     meter: state.meter.of(run.task),
     previous,
     refusal: refusalOf(claimed, now, isDisabled),
@@ -184,10 +184,10 @@ const measure = ({ completed, meter, run, stop }: InFlight, end: attempt.Attempt
 }
 
 /** The attempts that crashed may have stored lines which the record does not count. */
-const goOnLogging = (state: State, { log, run }: InFlight): Effect.Effect<void> =>
-  Effect.ignore(
-    Effect.map(state.store.logs(run.id, { fromSeq: run.logged, limit: maxLines }), (lines) => log.goOnAfter(lines))
-  )
+const goOnLogging = ({ maxLogLines, store }: State, { log, run }: InFlight): Effect.Effect<void> => {
+  const limit = Math.max(defaultMaxLines, maxLogLines)
+  return Effect.ignore(Effect.map(store.logs(run.id, { fromSeq: run.logged, limit }), (lines) => log.goOnAfter(lines)))
+}
 
 /**
  * The attempt, or nothing: where the run was stopped while it waited for a place, or has crashed its consumers too often to

@@ -8,6 +8,11 @@ export type RunId = typeof RunId.Type
 
 const tagged = Schema.TaggedStruct
 
+/** What stands in the place of a value that cannot be decrypted. Documented in `TaskRun`. */
+export class Encrypted extends Schema.TaggedClass<Encrypted>("@effect-tasks/core/TaskRun/Encrypted")("Encrypted", {
+  keyId: Schema.String
+}) {}
+
 /** How an attempt, or a run as a whole, ended. Values and errors are in their encoded form. */
 export const Outcome = Schema.Union(
   tagged("Success", { value: Schema.optional(Schema.Unknown) }),
@@ -22,7 +27,9 @@ export const Outcome = Schema.Union(
   tagged("ExecutorCrashed", { reason: Schema.String }),
   tagged("TooManyCrashes", { crashes: Schema.Number }),
   tagged("PayloadInvalid", { issue: Schema.String }),
-  tagged("ResultInvalid", { issue: Schema.String })
+  tagged("ResultInvalid", { issue: Schema.String }),
+  tagged("Undecryptable", { keyId: Schema.String }),
+  Encrypted
 )
 
 export type Outcome = typeof Outcome.Type

@@ -4,10 +4,13 @@ import { LogLine } from "../Store.js"
 import { Current, type Lines, type NewLine } from "./currentRun.js"
 import type { RunId } from "./run.js"
 
-/** How many lines of a run are kept: the first ones as they come, and the last ones at the end of the attempt. */
-export const firstLines = 900
-const lastLines = 100
-export const maxLines = firstLines + lastLines
+/** How many lines of a run are kept, unless it is said otherwise. */
+export const defaultMaxLines = 1_000
+
+/** Of the lines that are kept, the first nine tenths are stored as they come, the last ones at the end of the attempt. */
+export const firstLines = (maxLines: number): number => maxLines - lastLines(maxLines)
+
+const lastLines = (maxLines: number): number => (maxLines < 2 ? 0 : Math.max(1, Math.floor(maxLines / 10)))
 
 /** The lines that one attempt has logged and that are not stored yet. */
 export class RunLog implements Lines {
@@ -19,12 +22,18 @@ export class RunLog implements Lines {
   private seq: number
   private readonly runId: RunId
   private readonly attempt: number
+  private readonly maxLines: number
   private readonly onLine: (line: LogLine) => void
 
-  constructor(runId: RunId, attempt: number, logged: number, onLine: (line: LogLine) => void) {
-    this.runId = runId
-    this.attempt = attempt
-    this.seq = logged
+  constructor(
+    run: { readonly id: RunId; readonly attempt: number; readonly logged: number },
+    maxLines: number,
+    onLine: (line: LogLine) => void
+  ) {
+    this.runId = run.id
+    this.attempt = run.attempt + 1
+    this.seq = run.logged
+    this.maxLines = maxLines
     this.onLine = onLine
   }
 
@@ -48,14 +57,14 @@ export class RunLog implements Lines {
       { disableValidation: true }
     )
     this.onLine(full)
-    if (full.seq < firstLines) {
+    if (full.seq < firstLines(this.maxLines)) {
       this.fresh ??= []
       this.fresh.push(full)
       return
     }
     this.last ??= []
     this.last.push(full)
-    if (this.last.length > lastLines) {
+    if (this.last.length > lastLines(this.maxLines)) {
       this.last.shift()
       this.dropped++
     }

@@ -1,6 +1,7 @@
 import { hostname } from "node:os"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
 import { Config, Duration, LogLevel } from "effect"
+import * as NodeLogger from "../NodeLogger.js"
 
 /** The beginning of every name. */
 const prefix = "EFFECT_TASKS"
@@ -31,12 +32,12 @@ const duration = (name: string, otherwise: Duration.DurationInput & string, mean
     Config.withDefault(Config.duration(), Duration.decode(otherwise))
   )
 
-const count = (name: string, otherwise: number, meaning: string) =>
+const count = (name: string, otherwise: number, meaning: string, least = 1) =>
   define(
     name,
     { type: "integer", default: String(otherwise), meaning },
     Config.integer().pipe(
-      Config.validate({ message: "Expected an integer, 1 or more", validation: (value) => value >= 1 }),
+      Config.validate({ message: `Expected an integer, ${least} or more`, validation: (value) => value >= least }),
       Config.withDefault(otherwise)
     )
   )
@@ -73,6 +74,30 @@ export const logLifecycle = define(
   },
   Config.withDefault(Config.boolean(), false)
 )
+
+export const logFile = define(
+  "LOG_FILE",
+  { type: "path", default: "none", meaning: "a file to which the lines of runs are written too" },
+  Config.option(Config.nonEmptyString())
+)
+
+export const logFileMode = define(
+  "LOG_FILE_MODE",
+  {
+    type: "`rotate` or `watched`",
+    default: "rotate",
+    meaning: "whether the file is rotated by its size, or opened anew when another program has moved it away"
+  },
+  Config.withDefault(Config.literal("rotate", "watched")(), "rotate" as NodeLogger.FileMode)
+)
+
+export const logFileMaxBytes = count(
+  "LOG_FILE_MAX_BYTES",
+  NodeLogger.defaultMaxBytes,
+  "how long the file gets before it is rotated"
+)
+
+export const logFileBackups = count("LOG_FILE_BACKUPS", NodeLogger.defaultBackups, "how many rotated files are kept", 0)
 
 export const consumerName = define(
   "CONSUMER_NAME",
@@ -127,6 +152,10 @@ export const all: ReadonlyArray<Setting<unknown>> = [
   logLevel,
   logFormat,
   logLifecycle,
+  logFile,
+  logFileMode,
+  logFileMaxBytes,
+  logFileBackups,
   consumerName,
   consumerConcurrency,
   consumerQueues,
