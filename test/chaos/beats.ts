@@ -4,7 +4,7 @@ import { isLong } from "./form.js"
 import { Orders } from "./orders.js"
 
 /** What a scheduler process is told, as its only argument. */
-export const Beating = Schema.Struct({ backend: Orders.fields.backend, startAt: Schema.Int })
+export const Beating = Schema.Struct({ backend: Orders.fields.backend })
 
 /** How many ticks there are, and how far apart. */
 export const count = isLong ? 20_000 : 1_000

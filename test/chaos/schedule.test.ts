@@ -6,7 +6,7 @@ import { TaskManager, TaskScheduler } from "@effect-tasks/core"
 import { Clock, Console, Effect, Layer, Schema, Stream } from "effect"
 import { freshSchema, isSkipped, url } from "../postgres/database.js"
 import { backendOf } from "./backends.js"
-import { Beating, count, millis } from "./beats.js"
+import { Beating, beats, count, millis } from "./beats.js"
 import { read } from "./lines.js"
 import type { BackendOrders } from "./orders.js"
 import { runsOf } from "./records.js"
@@ -35,13 +35,14 @@ const sleepUntil = (at: number) => Effect.flatMap(Clock.currentTimeMillis, (now)
 /** Two schedulers at work, one killed half-way and started again: which ticks have been fired, and how often. */
 const trial = (backend: BackendOrders) =>
   Effect.gen(function* () {
-    // by then both are there, or one has been, or none: it does not matter
-    const startAt = (yield* Clock.currentTimeMillis) + 4_000
-    const [first, second] = yield* Effect.all([start({ backend, startAt }), start({ backend, startAt })])
+    const [first, second] = yield* Effect.all([start({ backend }), start({ backend })])
     yield* Effect.all([first.isReady, second.isReady])
+    const startAt = (yield* Clock.currentTimeMillis) + 1_000
+    // declares the schedule, and fires nothing itself
+    yield* Effect.scoped(TaskScheduler.make(beats(startAt)))
     yield* sleepUntil(startAt + (count / 2) * millis)
     yield* first.process.kill("SIGKILL").pipe(Effect.ignore)
-    const again = yield* start({ backend, startAt })
+    const again = yield* start({ backend })
     yield* again.isReady
     const scheduler = yield* TaskScheduler.TaskScheduler
     yield* scheduler

@@ -146,7 +146,7 @@ export const trigger = (parts: Parts, name: string) =>
     )
   })
 
-export const mostPreviewed = 1_000
+const mostPreviewed = 1_000
 
 export const upcoming = (parts: Parts, name: string, count: number) =>
   Effect.gen(function* () {

@@ -9,7 +9,7 @@ const schedulePrefix = "schedule:"
 const tickPrefix = "tick:"
 
 /** The tag of all runs of a schedule. */
-export const scheduleTag = (name: string): string => `${schedulePrefix}${name}`
+const scheduleTag = (name: string): string => `${schedulePrefix}${name}`
 
 /** The tags of a run that a tick has made, or, without one, somebody by hand. */
 export const tagsOf = (name: string, tick: number | null): ReadonlyArray<string> =>
