@@ -175,7 +175,10 @@ describe("configuration", () => {
         queues: undefined,
         lease: Duration.seconds(30),
         grace: Duration.seconds(30),
-        cleanup: Duration.seconds(5)
+        cleanup: Duration.seconds(5),
+        prefetch: 500,
+        tracing: "parent",
+        queueLimits: {}
       })
       assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 1_048_576 })
     }).pipe(Effect.provide(withConfig({})))
@@ -198,7 +201,10 @@ describe("configuration", () => {
         queues: ["mail", "print"],
         lease: Duration.seconds(2),
         grace: Duration.seconds(3),
-        cleanup: Duration.seconds(4)
+        cleanup: Duration.seconds(4),
+        prefetch: 0,
+        tracing: "link",
+        queueLimits: { mail: 5, print: 1 }
       })
       assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 100 })
     }).pipe(
@@ -217,6 +223,9 @@ describe("configuration", () => {
           EFFECT_TASKS_CONSUMER_LEASE: "2 seconds",
           EFFECT_TASKS_CONSUMER_GRACE: "3 seconds",
           EFFECT_TASKS_CONSUMER_CLEANUP: "4 seconds",
+          EFFECT_TASKS_CONSUMER_PREFETCH: "0",
+          EFFECT_TASKS_CONSUMER_TRACING: "link",
+          EFFECT_TASKS_CONSUMER_QUEUE_LIMITS: "mail=5, print=1,",
           EFFECT_TASKS_MAX_PAYLOAD_BYTES: "100"
         })
       )
@@ -260,6 +269,20 @@ describe("configuration", () => {
       assert.deepStrictEqual(consumer.queues, ["print"])
     })
   )
+
+  for (const [name, value, expected] of [
+    ["CONSUMER_QUEUE_LIMITS", "mail=none", "Expected limits such as mail=5,print=1"],
+    ["CONSUMER_PREFETCH", "-1", "Expected an integer, 0 or more"],
+    ["CONSUMER_TRACING", "both", "parent"]
+  ] as const) {
+    it.effect(`a ${name} that does not fit is an error that names it`, () =>
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(NodeTasks.config.consumer)
+        assert.include(String(error), name)
+        assert.include(String(error), expected)
+      }).pipe(Effect.provide(withConfig({ [`EFFECT_TASKS_${name}`]: value })))
+    )
+  }
 
   it.effect("a value that does not fit is an error that names it", () =>
     Effect.gen(function* () {

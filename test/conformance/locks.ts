@@ -39,8 +39,8 @@ export const locks: Family = (rule) => {
   rule("leases are extended, each to its own end; a lock that is not held is lost", () =>
     Effect.gen(function* () {
       const broker = yield* Broker.Broker
-      const a = { name: "a", fence: fenceOf(yield* acquire("a", "one", 0, 1_000)) }
-      const b = { name: "b", fence: fenceOf(yield* acquire("b", "one", 0, 1_000)) }
+      const a = { name: "a", fence: fenceOf(yield* acquire("a", "one", 0, 1_100)) }
+      const b = { name: "b", fence: fenceOf(yield* acquire("b", "one", 0, 1_100)) }
       const old = { name: "c", fence: fenceOf(yield* acquire("c", "one", 0, 1_000)) }
       const taken = fenceOf(yield* acquire("c", "two", 1_000, 2_000))
       const gone = { name: "d", fence: 1_000_000 }
@@ -50,7 +50,7 @@ export const locks: Family = (rule) => {
         { ...old, leaseUntil: 9_000 },
         { ...gone, leaseUntil: 9_000 }
       ]
-      assert.deepStrictEqual(yield* broker.renewLocks({ locks: renewal, now: 900 }), [old, gone])
+      assert.deepStrictEqual(yield* broker.renewLocks({ locks: renewal, now: 1_050 }), [old, gone])
       assert.deepStrictEqual(yield* acquire("a", "two", 1_400, 5_000), { _tag: "Held", until: 1_500 })
       assert.deepStrictEqual(yield* acquire("b", "two", 1_400, 5_000), { _tag: "Held", until: 2_500 })
       assert.deepStrictEqual(yield* acquire("c", "three", 1_400, 5_000), { _tag: "Held", until: 2_000 })

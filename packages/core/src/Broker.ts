@@ -477,7 +477,10 @@ export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
      */
     readonly acquireLock: (request: LockRequest) => Effect.Effect<LockResult, BackendError>
 
-    /** Extends the leases of locks, and gives those that are no longer held. */
+    /**
+     * Extends the leases of locks, and gives those that are no longer held; one whose lease has ended may be, though nobody has
+     * taken it.
+     */
     readonly renewLocks: (renewal: LockRenewal) => Effect.Effect<ReadonlyArray<LockRef>, BackendError>
 
     /** Frees locks; one that is held by somebody else meanwhile stays. */

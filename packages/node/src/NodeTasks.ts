@@ -77,6 +77,9 @@ export interface ConsumerConfig {
   readonly lease: Duration.Duration
   readonly grace: Duration.Duration
   readonly cleanup: Duration.Duration
+  readonly prefetch: number
+  readonly tracing: "parent" | "link"
+  readonly queueLimits: { readonly [queue: string]: number }
 }
 
 /**
@@ -125,7 +128,10 @@ export const config: {
     queues: settings.consumerQueues.config,
     lease: settings.consumerLease.config,
     grace: settings.consumerGrace.config,
-    cleanup: settings.consumerCleanup.config
+    cleanup: settings.consumerCleanup.config,
+    prefetch: settings.consumerPrefetch.config,
+    tracing: settings.consumerTracing.config,
+    queueLimits: settings.consumerQueueLimits.config
   }),
   manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config })
 }

@@ -23,7 +23,7 @@ export interface Actions {
   /** Takes progress in its encoded form. */
   readonly report: (progress: string) => void
   readonly complete: Complete
-  readonly locks: Locks
+  readonly locks: Pick<Locks, "acquire">
 }
 
 /** What is known of a run where it is performed. */

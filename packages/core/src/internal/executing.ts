@@ -188,7 +188,8 @@ const performAs = (
 ): Effect.Effect<End> => {
   const current = new Current(run, unheard, {
     report: (progress) => report({ _tag: "Progress", progress: JSON.parse(progress) as typeof Progress.Type }),
-    complete: () => Effect.fail(noTransaction(run.task))
+    complete: () => Effect.fail(notHere("completeWith", `a run of ${run.task} cannot be ended in a transaction`)),
+    locks: { acquire: () => Effect.fail(notHere("lock", `no lock of a run of ${run.task} can be taken`)) }
   })
   const services = new Map(entry.context.unsafeMap).set(CurrentRun.key, current)
   const parent = tracing.spanOf(traceparent)
@@ -210,12 +211,12 @@ const performAs = (
 /** Lines are told by a logger of the attempt's own. */
 const unheard: Lines = { push: () => {} }
 
-const noTransaction = (task: string) =>
+const notHere = (operation: string, what: string) =>
   new BackendError({
     backend: "executor",
-    operation: "completeWith",
+    operation,
     transient: false,
-    cause: new Error(`a run of ${task} cannot be ended in a transaction where its executor performs it`)
+    cause: new Error(`${what} where its executor performs it`)
   })
 
 const toEnd = (end: Exclude<attempt.AttemptEnd, { readonly _tag: "Interrupted" }>): Effect.Effect<End> =>

@@ -16,6 +16,8 @@ export class Locks {
     if (holder !== undefined && holder.until > now && holder.owner !== owner) {
       return { _tag: "Held", until: holder.until }
     }
+    // the locks of those who died are forgotten by whoever takes one
+    this.held.forEach(({ until }, other) => until <= now && other !== name && this.held.delete(other))
     const fence = holder?.owner === owner ? holder.fence : ++this.fence
     this.held.set(name, { owner, fence, until: leaseUntil })
     return { _tag: "Acquired", fence }

@@ -1,6 +1,6 @@
 import { hostname } from "node:os"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
-import { Config, Duration, LogLevel } from "effect"
+import { Config, ConfigError, Duration, Either, LogLevel } from "effect"
 import * as NodeLogger from "../NodeLogger.js"
 
 /** The beginning of every name. */
@@ -141,6 +141,47 @@ export const consumerCleanup = duration(
   "how long the finalizers of an interrupted attempt may take before it is left behind"
 )
 
+export const consumerPrefetch = define(
+  "CONSUMER_PREFETCH",
+  { type: "integer", default: "500", meaning: "the most runs that a consumer claims beyond its free places" },
+  Config.integer().pipe(
+    Config.validate({ message: "Expected an integer, 0 or more", validation: (value) => value >= 0 }),
+    Config.withDefault(500)
+  )
+)
+
+export const consumerTracing = define(
+  "CONSUMER_TRACING",
+  {
+    type: "`parent` or `link`",
+    default: "parent",
+    meaning: "whether the span of an attempt is in the trace of the span that queued the run, or has a trace of its own"
+  },
+  Config.withDefault(Config.literal("parent", "link")(), "parent" as "parent" | "link")
+)
+
+/** `mail=5,print=1`, as what a consumer takes; an empty text has no limits. */
+const queueLimitsOf = (
+  entries: ReadonlyArray<string>
+): Either.Either<{ readonly [queue: string]: number }, ConfigError.ConfigError> => {
+  const limits = entries
+    .filter((entry) => entry !== "")
+    .map((entry) => /^(?<queue>.+)=(?<most>[1-9]\d*)$/.exec(entry)?.groups)
+  return limits.every((groups) => groups !== undefined)
+    ? Either.right(Object.fromEntries(limits.map((groups) => [groups?.queue, Number(groups?.most)])))
+    : Either.left(ConfigError.InvalidData([], "Expected limits such as mail=5,print=1"))
+}
+
+export const consumerQueueLimits = define(
+  "CONSUMER_QUEUE_LIMITS",
+  {
+    type: "`queue=integer`, with commas",
+    default: "no limits",
+    meaning: "how many runs of a queue may be running at one time, over all consumers"
+  },
+  Config.withDefault(Config.array(Config.string()), []).pipe(Config.mapOrFail(queueLimitsOf))
+)
+
 export const maxPayloadBytes = count(
   "MAX_PAYLOAD_BYTES",
   TaskManager.defaultMaxPayloadBytes,
@@ -162,5 +203,8 @@ export const all: ReadonlyArray<Setting<unknown>> = [
   consumerLease,
   consumerGrace,
   consumerCleanup,
+  consumerPrefetch,
+  consumerTracing,
+  consumerQueueLimits,
   maxPayloadBytes
 ]
