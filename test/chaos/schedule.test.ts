@@ -63,7 +63,10 @@ const trial = (backend: BackendOrders) =>
     )
   }).pipe(
     Effect.provide(
-      TaskScheduler.client.pipe(Layer.provideMerge(TaskManager.layer), Layer.provide(Layer.orDie(backendOf(backend))))
+      TaskScheduler.client.pipe(
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provideMerge(Layer.orDie(backendOf(backend)))
+      )
     ),
     Effect.provide(NodeContext.layer)
   )
