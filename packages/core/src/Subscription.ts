@@ -10,7 +10,7 @@
  */
 import { Context, Duration, Effect, Layer, Predicate, type Schedule, type Scope, type Stream } from "effect"
 import * as checking from "./internal/checking.js"
-import { isName, nameRule } from "./internal/definition.js"
+
 import * as fleet from "./internal/fleet.js"
 import * as runner from "./internal/subscription.js"
 import * as pulling from "./internal/subscriptionPull.js"
@@ -140,8 +140,8 @@ export const make = <P extends AnyPull, R>(
   return {
     name,
     prepare: Effect.gen(function* () {
-      if (!isName(name)) {
-        return yield* new InvalidOption({ option: "name of a subscription", value: name, expected: nameRule })
+      if (!checking.isName(name)) {
+        return yield* new InvalidOption({ option: "name of a subscription", value: name, expected: checking.nameRule })
       }
       const of = (option: string) => `${option} of subscription ${name}`
       const settings: Typed = {

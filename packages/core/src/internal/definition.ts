@@ -5,6 +5,7 @@ import { InvalidOption } from "../TaskError.js"
 import { isTaskPriority, limit } from "../TaskPriority.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
+import { isCount, isName, nameRule } from "./checking.js"
 import type { TaskSchedule } from "./scheduleModel.js"
 import * as taskLimits from "./taskLimits.js"
 import * as versions from "./versions.js"
@@ -103,13 +104,6 @@ const upcastsCheck = (definition: Definition): ReadonlyArray<readonly [string, u
   const problem = versions.problemOf(definition)
   return problem === undefined ? [] : [["upcasts", Object.keys(definition.upcasts ?? {}), false, problem]]
 }
-
-export const nameRule = "1 to 200 characters, none of them a control character"
-
-/** Whether a text may name a task, a queue, a group, a tag or a key. */
-export const isName = (name: string): boolean => /^[^\p{Cc}]{1,200}$/u.test(name)
-
-const isCount = (value: number, least: number): boolean => Number.isSafeInteger(value) && value >= least
 
 /** A handler as the consumer finds it in its context, with the services that its Layer captured. */
 export type HandlerEntry = HandlerHere | HandlerElsewhere
