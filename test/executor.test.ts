@@ -3,7 +3,7 @@
 import fs from "node:fs"
 import os from "node:os"
 import path from "node:path"
-import { assert, layer } from "@effect/vitest"
+import { afterAll, assert, layer, it as shared } from "@effect/vitest"
 import { Backend, TaskConsumer, type TaskError, TaskManager, type TaskRun } from "@effect-tasks/core"
 import { NodeExecutor } from "@effect-tasks/node"
 import { Cause, Context, Duration, Effect, Exit, HashMap, Layer, Logger, Option, Schedule, Scope, Stream } from "effect"
@@ -86,6 +86,10 @@ const failureOf = <A, E>(exit: Exit.Exit<A, E>): E => {
 }
 
 const kinds = [InThread, InProcess] as const
+
+// `layer` changes what it hands over as `it`, and the files of one worker share that
+const methods = { ...shared }
+afterAll(() => void Object.assign(shared, methods))
 
 layer(Layer.scoped(Entries, bundle), { excludeTestServices: true })("tasks in threads and processes", (it) => {
   it.layer(app({ grace: "10 seconds" }))("one worker of each kind", (it) => {

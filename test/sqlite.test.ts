@@ -94,7 +94,11 @@ describe("SqliteBackend", () => {
         yield* SqliteBackend.migrate({ filename, prefix: "my_" })
         const made = yield* Effect.flatMap(
           SqliteClient.SqliteClient,
-          (sql) => sql<{ readonly sql: string }>`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL`
+          // a table of SQLite's own beside them
+          (sql) =>
+            sql<{
+              readonly sql: string
+            }>`SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'sqlite_sequence'`
         ).pipe(Effect.provide(SqliteClient.layer({ filename })))
         const [migration] = Either.getOrThrow(SqliteBackend.migrations({ prefix: "my_" }))
         assert.isAbove(made.length, 10)
