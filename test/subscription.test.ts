@@ -254,6 +254,21 @@ describe("a dead pull", () => {
     })
   )
 
+  it.scoped("is told of once, with its error, until it is open again", () =>
+    Effect.gen(function* () {
+      const causes: Array<unknown> = []
+      const logger = Logger.make<unknown, void>(({ cause }) => causes.push(Cause.squash(cause)))
+      yield* Effect.gen(function* () {
+        const { die, state } = yield* startedFleet(() => Effect.void, { restart: exponential })
+        state.isDown = true
+        yield* die
+        yield* TestClock.adjust("1 minute")
+      }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      assert.lengthOf(causes, 1)
+      assert.deepInclude(causes[0], { _tag: "Lost", message: "gone" })
+    })
+  )
+
   it.scoped("with the default schedule it goes on for ever, at most some 36 seconds apart", () =>
     Effect.gen(function* () {
       const { die, state, status } = yield* startedFleet(() => Effect.void)
