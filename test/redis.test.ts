@@ -2,71 +2,20 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Subscription, TaskError } from "@effect-tasks/core"
 import { RedisStream } from "@effect-tasks/redis"
-import { ConfigProvider, Deferred, Effect, Exit, Layer, Schedule, Schema, Scope, Stream } from "effect"
+import { ConfigProvider, Deferred, Effect, Exit, Layer, Schema, Scope, Stream } from "effect"
+import {
+  deadLetters,
+  eventually,
+  type Handler,
+  Order,
+  orders,
+  pending,
+  publishAll,
+  quick,
+  soon,
+  worker
+} from "./redis/orders.js"
 import { command, connection, freshKey, isSkipped, Live } from "./redis/server.js"
-
-const Order = Schema.Struct({ id: Schema.String, amount: Schema.NumberFromString })
-
-const orders = Effect.map(freshKey, (key) => RedisStream.make(key, { schema: Order }))
-
-const quick = {
-  group: "billing",
-  claimEvery: "20 millis",
-  redeliverAfter: "10 millis",
-  claimAfter: "1 second"
-} satisfies RedisStream.PullOptions
-
-/** Waits until something is so. */
-const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>) =>
-  Effect.repeat(condition, { until: (isSo) => isSo, schedule: Schedule.spaced("10 millis") })
-
-const soon = (condition: () => boolean) => eventually(Effect.sync(condition))
-
-type Handler = (
-  order: typeof Order.Type,
-  message: Subscription.Message<typeof Order.Type>
-) => Effect.Effect<unknown, unknown>
-
-/** A process of the group: a fleet with one subscription, and a connection of its own. */
-const worker = (
-  stream: RedisStream.RedisStream<typeof Order.Type>,
-  handle: Handler,
-  options: Partial<RedisStream.PullOptions> & { readonly maxMessages?: number } = {}
-) =>
-  Effect.gen(function* () {
-    const redis = yield* Layer.build(Layer.fresh(Live))
-    const fleet = yield* Subscription.managerWith({ shutdownTimeout: "1 second", cleanup: "1 second" })
-    const { maxMessages, ...pullOptions } = options
-    yield* fleet
-      .create(
-        Subscription.make("billing", {
-          pull: RedisStream.pull(stream, { ...quick, ...pullOptions }),
-          handle,
-          maxMessages,
-          restart: Schedule.spaced("50 millis")
-        })
-      )
-      .pipe(Effect.provide(redis))
-    yield* fleet.start
-    return fleet
-  })
-
-const publishAll = (stream: RedisStream.RedisStream<typeof Order.Type>, count: number) =>
-  Effect.forEach(
-    Array.from({ length: count }, (_, n) => n),
-    (n) => RedisStream.publish(stream, { id: `o${n}`, amount: n }),
-    { concurrency: "unbounded" }
-  )
-
-const pending = (key: string) =>
-  Effect.map(command("XPENDING", key, "billing"), (reply) => Number((reply as ReadonlyArray<unknown>)[0]))
-
-const deadLetters = (key: string) =>
-  Effect.map(command("XRANGE", `${key}:dead`, "-", "+"), (reply) =>
-    (reply as ReadonlyArray<[string, ReadonlyArray<string>]>).map(([, flat]) =>
-      Object.fromEntries(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!]))
-    )
-  )
 
 describe.skipIf(isSkipped)("RedisStream", () => {
   it.scopedLive("every message is handled and acknowledged, with its fields decoded and its attributes", () =>
@@ -264,7 +213,7 @@ describe.skipIf(isSkipped)("RedisStream", () => {
       const stream = yield* orders
       const seen = new Set<string>()
       const states: Array<boolean> = []
-      const fleet = yield* worker(stream, ({ id }) => Effect.sync(() => seen.add(id)))
+      const fleet = yield* worker(stream, ({ id }) => Effect.sync(() => seen.add(id)), { connections: stream.name })
       yield* publishAll(stream, 5)
       yield* soon(() => seen.size === 5)
       const watch = Effect.map(fleet.isReady, (isReady) => {
@@ -274,12 +223,12 @@ describe.skipIf(isSkipped)("RedisStream", () => {
       })
       yield* Effect.fork(Effect.forever(Effect.zipRight(watch, Effect.yieldNow())))
       const client = yield* connection
-      const blocked = String(yield* Effect.promise(() => client.call("CLIENT", "LIST")))
+      const ids = String(yield* Effect.promise(() => client.call("CLIENT", "LIST")))
         .split("\n")
-        .filter((line) => line.includes("cmd=xreadgroup"))
+        .filter((line) => line.includes(` name=${stream.name} `))
         .map((line) => /(?:^| )id=(\d+)/.exec(line)![1]!)
-      assert.isNotEmpty(blocked)
-      for (const id of blocked) {
+      assert.lengthOf(ids, 2, "one for commands, one for reading")
+      for (const id of ids) {
         yield* Effect.promise(() => client.call("CLIENT", "KILL", "ID", id))
       }
       yield* soon(() => states.length >= 3)

@@ -14,81 +14,13 @@ import {
   Layer,
   Logger,
   Option,
-  Queue,
   Schedule,
   Scope,
   Stream,
   TestClock
 } from "effect"
-
-/** Lets every fiber go as far as it can without time passing. */
-const settle = TestClock.adjust(0)
-
-class Lost extends Error {
-  readonly _tag = "Lost"
-}
-
-/** A broker of one subscription: gives what the test sends, and notes what becomes of it. */
-const makeBroker = Effect.gen(function* () {
-  const sent = yield* Queue.unbounded<Exit.Exit<string, Lost>>()
-  const log: Array<string> = []
-  const state = { opened: 0, closed: 0, taken: 0, isDown: false, ack: Effect.void as Effect.Effect<void, string> }
-  const note = (what: string, id: string) => Effect.sync(() => log.push(`${what} ${id}`))
-  const message = (id: string): Subscription.Message<string> => ({
-    id,
-    body: id,
-    attributes: { kind: "test" },
-    ack: Effect.zipRight(
-      Effect.suspend(() => state.ack),
-      note("ack", id)
-    ),
-    nack: note("nack", id)
-  })
-  const pull: Subscription.Pull<string, Lost> = Effect.acquireRelease(
-    Effect.suspend(() => {
-      state.opened++
-      return state.isDown ? Effect.fail(new Lost("down")) : Effect.void
-    }),
-    () => Effect.sync(() => state.closed++)
-  ).pipe(
-    Effect.as(
-      Stream.repeatEffect(
-        Effect.flatMap(Queue.take(sent), (exit) =>
-          Effect.map(exit, (id) => {
-            state.taken++
-            return message(id)
-          })
-        )
-      )
-    )
-  )
-  return {
-    log,
-    state,
-    pull,
-    message,
-    send: (...ids: ReadonlyArray<string>) => Effect.zipRight(Queue.offerAll(sent, ids.map(Exit.succeed)), settle),
-    die: Effect.zipRight(Queue.offer(sent, Exit.fail(new Lost("gone"))), settle)
-  }
-})
-
-type Handler = (id: string) => Effect.Effect<unknown, unknown>
-
-/** A started fleet of one subscription. */
-const started = (
-  handle: Handler,
-  options: Partial<Omit<Subscription.Options<Subscription.Pull<string, Lost>, never>, "pull" | "handle">> = {}
-) =>
-  Effect.gen(function* () {
-    const broker = yield* makeBroker
-    // what a test leaves is not waited for: virtual time stands still at its end
-    const fleet = yield* Subscription.managerWith({ shutdownTimeout: 0 })
-    yield* fleet.create(Subscription.make("orders", { pull: broker.pull, handle, ...options }))
-    yield* fleet.start
-    yield* settle
-    const status = Effect.map(fleet.status, ([status]) => status!)
-    return { ...broker, fleet, status }
-  })
+import { makeBroker, startedFleet } from "./fixtures/messages.js"
+import { settle } from "./fixtures/sources.js"
 
 const exponential = Schedule.exponential("1 second")
 
@@ -115,7 +47,7 @@ describe("what becomes of a message", () => {
   ] as const) {
     it.scoped(`a handler that ${what}: ${settlement}`, () =>
       Effect.gen(function* () {
-        const { log, send } = yield* started(handle)
+        const { log, send } = yield* startedFleet(handle)
         yield* send("a", "b")
         assert.deepStrictEqual(log, [`${settlement} a`, `${settlement} b`])
       })
@@ -131,7 +63,7 @@ describe("what becomes of a message", () => {
       })
       const spans: Array<string> = []
       yield* Effect.gen(function* () {
-        const { send } = yield* started((id) =>
+        const { send } = yield* startedFleet((id) =>
           Effect.zipRight(
             Effect.map(Effect.currentSpan, (span) => spans.push(span.name)),
             id === "plain"
@@ -194,7 +126,7 @@ describe("flow control", () => {
   it.scoped("handles no more than maxMessages at one time, and reads no further", () =>
     Effect.gen(function* () {
       const gate = yield* Effect.makeSemaphore(0)
-      const { log, send, state, status } = yield* started(() => gate.take(1), { maxMessages: 2 })
+      const { log, send, state, status } = yield* startedFleet(() => gate.take(1), { maxMessages: 2 })
       yield* send("a", "b", "c", "d")
       assert.strictEqual(state.taken, 2)
       assert.strictEqual((yield* status).inFlight, 2)
@@ -205,7 +137,10 @@ describe("flow control", () => {
 
   it.scoped("an acknowledgement that hangs holds up nobody, and is given up after its timeout (weak point of 3d)", () =>
     Effect.gen(function* () {
-      const { log, send, state, status } = yield* started(() => Effect.void, { maxMessages: 1, ackTimeout: "1 minute" })
+      const { log, send, state, status } = yield* startedFleet(() => Effect.void, {
+        maxMessages: 1,
+        ackTimeout: "1 minute"
+      })
       state.ack = Effect.never
       yield* send("a")
       state.ack = Effect.void
@@ -220,7 +155,7 @@ describe("flow control", () => {
 
   it.scoped("an acknowledgement that fails is logged, and the next message is handled", () =>
     Effect.gen(function* () {
-      const { log, send, state, status } = yield* started(() => Effect.void)
+      const { log, send, state, status } = yield* startedFleet(() => Effect.void)
       state.ack = Effect.fail("no")
       yield* send("a")
       state.ack = Effect.void
@@ -285,7 +220,7 @@ describe("health", () => {
 describe("a dead pull", () => {
   it.scoped("is opened again with backoff, alive but not ready meanwhile (weak point of 3d)", () =>
     Effect.gen(function* () {
-      const { die, fleet, log, send, state, status } = yield* started(() => Effect.void, { restart: exponential })
+      const { die, fleet, log, send, state, status } = yield* startedFleet(() => Effect.void, { restart: exponential })
       state.isDown = true
       yield* die
       assert.deepStrictEqual([yield* fleet.isAlive, yield* fleet.isReady], [true, false])
@@ -304,7 +239,7 @@ describe("a dead pull", () => {
 
   it.scoped("a pull that gave a message begins its backoff anew", () =>
     Effect.gen(function* () {
-      const { die, send, state } = yield* started(() => Effect.void, { restart: exponential })
+      const { die, send, state } = yield* startedFleet(() => Effect.void, { restart: exponential })
       for (const expected of [2, 3, 4]) {
         yield* send("a")
         yield* die
@@ -319,9 +254,24 @@ describe("a dead pull", () => {
     })
   )
 
+  it.scoped("is told of once, with its error, until it is open again", () =>
+    Effect.gen(function* () {
+      const causes: Array<unknown> = []
+      const logger = Logger.make<unknown, void>(({ cause }) => causes.push(Cause.squash(cause)))
+      yield* Effect.gen(function* () {
+        const { die, state } = yield* startedFleet(() => Effect.void, { restart: exponential })
+        state.isDown = true
+        yield* die
+        yield* TestClock.adjust("1 minute")
+      }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+      assert.lengthOf(causes, 1)
+      assert.deepInclude(causes[0], { _tag: "Lost", message: "gone" })
+    })
+  )
+
   it.scoped("with the default schedule it goes on for ever, at most some 36 seconds apart", () =>
     Effect.gen(function* () {
-      const { die, state, status } = yield* started(() => Effect.void)
+      const { die, state, status } = yield* startedFleet(() => Effect.void)
       state.isDown = true
       yield* die
       yield* TestClock.adjust("1 hour")
@@ -332,7 +282,7 @@ describe("a dead pull", () => {
 
   it.scoped("a fatal failure ends it", () =>
     Effect.gen(function* () {
-      const { die, fleet, state, status } = yield* started(() => Effect.void, {
+      const { die, fleet, state, status } = yield* startedFleet(() => Effect.void, {
         isFatal: (failure) => failure._tag === "Lost"
       })
       yield* die
@@ -347,7 +297,7 @@ describe("a dead pull", () => {
 
   it.scoped("a schedule that is done ends it", () =>
     Effect.gen(function* () {
-      const { die, fleet, state } = yield* started(() => Effect.void, { restart: Schedule.recurs(2) })
+      const { die, fleet, state } = yield* startedFleet(() => Effect.void, { restart: Schedule.recurs(2) })
       state.isDown = true
       yield* die
       assert.isFalse(yield* fleet.isAlive)
@@ -374,7 +324,7 @@ describe("a dead pull", () => {
 
   it.scoped("a fault of isFatal ends the subscription, and is told of", () =>
     Effect.gen(function* () {
-      const { die, status } = yield* started(() => Effect.void, {
+      const { die, status } = yield* startedFleet(() => Effect.void, {
         isFatal: () => {
           throw new Error("a bug in isFatal")
         }
@@ -389,7 +339,7 @@ describe("a dead pull", () => {
   it.scoped("stays open until the messages that it gave are settled", () =>
     Effect.gen(function* () {
       const gate = yield* Deferred.make<void>()
-      const { die, log, send, state } = yield* started(() => Deferred.await(gate), { restart: exponential })
+      const { die, log, send, state } = yield* startedFleet(() => Deferred.await(gate), { restart: exponential })
       yield* send("a")
       yield* die
       yield* TestClock.adjust("10 seconds")
@@ -428,7 +378,7 @@ describe("start", () => {
 
   it.scoped("can be tried again, and starts what was added since", () =>
     Effect.gen(function* () {
-      const { fleet, state } = yield* started(() => Effect.void)
+      const { fleet, state } = yield* startedFleet(() => Effect.void)
       const other = yield* makeBroker
       yield* fleet.create(Subscription.make("other", { pull: other.pull, handle: () => Effect.void }))
       other.state.isDown = true
@@ -460,7 +410,7 @@ describe("start", () => {
 describe("shutdown", () => {
   it.scoped("waits for messages in flight, acknowledges them, and reads no more", () =>
     Effect.gen(function* () {
-      const { fleet, log, send, state } = yield* started(() => Effect.sleep("10 seconds"))
+      const { fleet, log, send, state } = yield* startedFleet(() => Effect.sleep("10 seconds"))
       yield* send("a", "b")
       const shutdown = yield* Effect.fork(fleet.shutdown("30 seconds"))
       yield* settle
@@ -473,7 +423,7 @@ describe("shutdown", () => {
 
   it.scoped("interrupts what overruns the deadline, gives it back, and names it (weak point of 3d)", () =>
     Effect.gen(function* () {
-      const { fleet, log, send } = yield* started((id) =>
+      const { fleet, log, send } = yield* startedFleet((id) =>
         id === "quick" ? Effect.sleep("1 second") : id === "slow" ? Effect.never : Effect.uninterruptible(Effect.never)
       )
       const quick = yield* makeBroker
@@ -517,7 +467,7 @@ describe("shutdown", () => {
 
   it.scoped("a second call gives the same report, and a fleet that was shut down takes nothing on", () =>
     Effect.gen(function* () {
-      const { fleet } = yield* started(() => Effect.void)
+      const { fleet } = yield* startedFleet(() => Effect.void)
       const [first, second] = yield* Effect.all([fleet.shutdown(), fleet.shutdown("1 second")], {
         concurrency: "unbounded"
       })
@@ -532,7 +482,7 @@ describe("shutdown", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const { log, send, state } = yield* Scope.extend(
-        started(() => Effect.never),
+        startedFleet(() => Effect.never),
         scope
       )
       yield* send("a")
@@ -543,7 +493,7 @@ describe("shutdown", () => {
 
   it.scoped("a pull that is being opened again is no obstacle", () =>
     Effect.gen(function* () {
-      const { die, fleet, state } = yield* started(() => Effect.void)
+      const { die, fleet, state } = yield* startedFleet(() => Effect.void)
       state.isDown = true
       yield* die
       assert.deepStrictEqual((yield* fleet.shutdown()).drained, ["orders"])
@@ -593,7 +543,7 @@ describe("the fiber of a handler", () => {
       const ref = FiberRef.unsafeMake("default")
       const seen: Array<string> = []
       const { send } = yield* Effect.locally(
-        started(() => Effect.map(FiberRef.get(ref), (value) => seen.push(value))),
+        startedFleet(() => Effect.map(FiberRef.get(ref), (value) => seen.push(value))),
         ref,
         "mine"
       )

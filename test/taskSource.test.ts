@@ -16,9 +16,7 @@ import {
   Stream,
   TestClock
 } from "effect"
-
-/** Lets every fiber go as far as it can without time passing. */
-const settle = TestClock.adjust(0)
+import { consuming, held, isDone, manual, settle } from "./fixtures/sources.js"
 
 type Heard = "task" | "none" | "failed"
 
@@ -331,71 +329,6 @@ describe("a polling source", () => {
       assert.strictEqual(yield* polls, 1)
     })
   )
-})
-
-/** A source that does only what the test tells it, and notes how it is called. */
-const manual = (stopped: Effect.Effect<boolean> = Effect.succeed(true)) => {
-  const calls: Array<"start" | "stop"> = []
-  let current: TaskSource.Sink<string, string> | undefined
-  const source = TaskSource.make<string, string, never, never>(
-    Effect.succeed({
-      start: (sink) =>
-        Effect.sync(() => {
-          calls.push("start")
-          current = sink
-        }),
-      stop: Effect.suspend(() => {
-        calls.push("stop")
-        return stopped
-      })
-    })
-  )
-  const sink = Effect.suspend(() =>
-    current === undefined ? Effect.dieMessage("not started") : Effect.succeed(current)
-  )
-  return {
-    calls,
-    source,
-    offer: (task: Effect.Effect<unknown, string>) =>
-      sink.pipe(
-        Effect.flatMap((sink) => sink.taskStarted(task)),
-        Effect.zipLeft(settle)
-      ),
-    empty: sink.pipe(
-      Effect.flatMap((sink) => sink.noTasksFound),
-      Effect.zipLeft(settle)
-    ),
-    fail: sink.pipe(
-      Effect.flatMap((sink) => sink.taskProductionFailed(Cause.fail("broken"))),
-      Effect.zipLeft(settle)
-    )
-  }
-}
-
-const isDone = (fiber: Fiber.RuntimeFiber<unknown, unknown>) => Effect.map(Fiber.poll(fiber), Option.isSome)
-
-/** Consumes a source that the test plays, in a fiber. */
-const consuming = (options: Partial<TaskSource.ConsumerOptions> = {}, played: ReturnType<typeof manual> = manual()) =>
-  Effect.gen(function* () {
-    const consumer = yield* TaskSource.parallelLimitedConsumer({ workerLimit: 2, ...options })
-    const fiber = yield* Effect.fork(consumer.consume(played.source))
-    yield* settle
-    return { ...played, consumer, fiber, isDone: isDone(fiber) }
-  })
-
-/** Tasks that end when the test says so; it counts how many run at one time. */
-const held = Effect.gen(function* () {
-  const gate = yield* Effect.makeSemaphore(0)
-  const running = { now: 0, most: 0, begun: 0 }
-  const task = Effect.acquireUseRelease(
-    Effect.sync(() => {
-      running.begun++
-      running.most = Math.max(running.most, ++running.now)
-    }),
-    () => gate.take(1),
-    () => Effect.sync(() => running.now--)
-  )
-  return { task, running, endOne: Effect.zipRight(gate.release(1), settle) }
 })
 
 describe("the rules of parallelLimitedConsumer", () => {

@@ -941,8 +941,10 @@ describe("enums and errors", () => {
 
   it.effect("TaskDecoratorError", () =>
     Effect.gen(function* () {
-      // @ts-expect-error a handler that gives another value than the task says does not compile
-      const Wrong: Layer.Layer<Task.Handler<"Add">> = Add.toLayer(() => Effect.succeed("three"))
+      const Wrong = Add.toLayer(
+        // @ts-expect-error a handler that gives another value than the task says does not compile
+        () => Effect.succeed("three")
+      ) as Layer.Layer<Task.Handler<"Add">>
       const error = yield* Effect.flip(Effect.provide(Add.execute({ a: 1, b: 2 }), Wrong))
       assert.strictEqual(error._tag, "ResultInvalid")
     }).pipe(Effect.provide(TaskTest.layer))

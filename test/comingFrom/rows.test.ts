@@ -69,7 +69,7 @@ const systems = [
 
 describe("docs/coming-from.md", () => {
   const text = read("../../docs/coming-from.md")
-  const weaknesses = read("./weaknesses.test.ts")
+  const weaknesses = ["./weaknesses.test.ts", "./weaknessesOfSources.test.ts"].map(read).join("\n")
 
   for (const [heading, file] of systems) {
     const { things, weak } = rowsOf(text, heading)

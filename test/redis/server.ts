@@ -46,3 +46,7 @@ export const command = (...[name, ...args]: readonly [string, ...ReadonlyArray<s
   Effect.scoped(Effect.flatMap(connection, (client) => Effect.promise(() => client.call(name, ...args))))
 
 export const Live = RedisStream.layer({ url: Redacted.make(url) })
+
+/** The same, with connections that the server tells apart from others by a name. */
+export const named = (name: string) =>
+  RedisStream.layer({ url: Redacted.make(`${url}?connectionName=${encodeURIComponent(name)}`) })

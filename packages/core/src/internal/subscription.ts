@@ -243,16 +243,18 @@ export class Running<A, E, R> implements Runner {
       this.state = "restarting"
       yield* this.note(failure)
       if (this.settings.isFatal(failure)) {
-        yield* this.log(Effect.logError("the pull of a subscription has ended for good", failure))
+        yield* this.log(Effect.logError("the pull of a subscription has ended for good", Cause.fail(failure)))
         this.state = "ended"
         return false
       }
       if (isFirst) {
-        yield* this.log(Effect.logWarning("the pull of a subscription failed; it is opened again", failure))
+        yield* this.log(Effect.logWarning("the pull of a subscription failed; it is opened again", Cause.fail(failure)))
       }
       const isWorthIt = yield* Effect.match(driver.next(failure), { onFailure: () => false, onSuccess: () => true })
       if (!isWorthIt) {
-        yield* this.log(Effect.logError("the pull of a subscription failed too often; it is not opened again", failure))
+        yield* this.log(
+          Effect.logError("the pull of a subscription failed too often; it is not opened again", Cause.fail(failure))
+        )
         this.state = "ended"
       }
       return isWorthIt

@@ -1,6 +1,6 @@
 import type { Message } from "@effect-tasks/core/Subscription"
 import type { BackendError } from "@effect-tasks/core/TaskError"
-import { Chunk, Clock, Duration, Effect, Either, Schedule, type Scope, Stream } from "effect"
+import { Cause, Chunk, Clock, Duration, Effect, Either, Schedule, type Scope, Stream } from "effect"
 import type { Redis } from "ioredis"
 import * as client from "./client.js"
 import * as scripts from "./scripts.js"
@@ -243,7 +243,9 @@ class Reading<A> {
     return Effect.suspend(() =>
       this.held.size === 0 ? Effect.void : this.run("extend", scripts.extend, ...this.held)
     ).pipe(
-      Effect.catchAll((error) => Effect.logWarning("messages could not be kept; others may take them over", error)),
+      Effect.catchAll((error) =>
+        Effect.logWarning("messages could not be kept; others may take them over", Cause.fail(error))
+      ),
       Effect.repeat(Schedule.spaced(this.settings.claimAfter / 3)),
       Effect.asVoid
     )
