@@ -19,6 +19,11 @@ const run = (program: string) =>
 
 /** What stands in their reports. A program ends with `OK` and code 0 when all that it claims holds. */
 const programs: ReadonlyArray<readonly [program: string, lines: ReadonlyArray<RegExp>]> = [
+  ["aio-fluid.ts", [/^Import +success +3 /m, /^Rebuild +aborted +0 /m, /^Report: .*\n^Sweep: /m]],
+  [
+    "fastapi-taskflow.ts",
+    [/^ada@example\.com +reminder +success +1 +second$/m, /^nobody +welcome +failure +3 +first$/m]
+  ],
   ["fastpubsub.ts", [/refunds lost its connection +ready +alive, not ready +ready/, /interrupted +mail-2 of mails/]],
   ["launchpad.ts", [/mirrored +17 of 20/, /at one time +4 at the most/, /what was told +the list is gone/]]
 ]

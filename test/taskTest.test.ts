@@ -176,6 +176,23 @@ describe("TaskTest: time", () => {
       assert.strictEqual((yield* TaskTest.queued(Mail))[0]?.state, "failure")
     }))
 
+  it.effect("lets a handler that waits for a lock have it when it is free", () => {
+    const Alone = Task.make("Alone")
+    const Main = TaskTest.consumer(TaskGroup.make(Alone)).pipe(
+      Layer.provide(Alone.toLayer(() => Effect.zipRight(CurrentRun.lock(), Effect.sleep("10 seconds")))),
+      Layer.provideMerge(TaskTest.layer)
+    )
+    return Effect.gen(function* () {
+      yield* Alone.queueAll([undefined, undefined])
+      yield* TaskTest.advance("20 seconds")
+      const ended = yield* TaskTest.ended(Alone)
+      assert.deepStrictEqual(
+        ended.map(({ endedAt }) => endedAt),
+        [10_000, 20_000]
+      )
+    }).pipe(Effect.provide(Main))
+  })
+
   it.live("needs a TestClock", () =>
     Effect.gen(function* () {
       const exit = yield* Effect.exit(TaskTest.advance("1 second"))

@@ -1,6 +1,6 @@
 /** Reports of programs that check what they say. */
 import { NodeRuntime } from "@effect/platform-node"
-import { Cause, Console, Data, Effect, Option } from "effect"
+import { Cause, Console, Data, Effect, Logger, LogLevel, Option, Schedule } from "effect"
 
 /** Something was not as the program says. The report has told which. */
 class ClaimBroken extends Data.TaggedError("ClaimBroken") {}
@@ -10,6 +10,20 @@ export const line = (label: string, text: string) => Console.log(`  ${label.padE
 
 /** A heading of a report. */
 export const heading = (text: string) => Console.log(`\n${text}`)
+
+/** Rows under a head, in columns. */
+export const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<unknown>>): string => {
+  const cells = [head, ...rows].map((row) => row.map(String))
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column].length)))
+  return cells
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join("  ")
+        .trimEnd()
+    )
+    .join("\n")
+}
 
 /** The end of a report: what the program claims, and whether it is so. */
 export const conclude = (claims: ReadonlyArray<readonly [claim: string, holds: boolean]>) =>
@@ -32,3 +46,16 @@ export const run = <E>(program: Effect.Effect<void, E>) =>
     ),
     { disableErrorReporting: true, disablePrettyLogger: true }
   )
+
+/** Looks again and again until it is as it is to be. */
+export const until = <A, E, R>(look: Effect.Effect<A, E, R>, holds: (found: A) => boolean) =>
+  Effect.repeat(look, { until: holds, schedule: Schedule.spaced("20 millis") }).pipe(
+    Effect.zipRight(look),
+    Effect.timeout("20 seconds")
+  )
+
+/** The program's own log tells warnings only, so that the report can be read; the logs of runs have every line all the same. */
+export const warningsOnly = Logger.replace(
+  Logger.defaultLogger,
+  Logger.filterLogLevel(Logger.defaultLogger, (level) => LogLevel.greaterThanEqual(level, LogLevel.Warning))
+)

@@ -1,21 +1,27 @@
 /* What people know from aio-fluid, row by row as `docs/coming-from.md` lists it. */
+import { execFile } from "node:child_process"
+import { fileURLToPath } from "node:url"
 import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import {
   Backend,
   Broker,
   CurrentRun,
   Limit,
+  PayloadCipher,
   RetryPolicy,
   Store,
   Task,
   TaskConsumer,
   TaskEvents,
   TaskGroup,
+  TaskLock,
   TaskManager,
   TaskPriority,
   type TaskRun,
+  TaskSchedule,
+  TaskScheduler,
   TaskState,
   TaskTest
 } from "@effect-tasks/core"
@@ -31,12 +37,18 @@ import {
   Exit,
   Fiber,
   Layer,
+  Logger,
   Option,
   Ref,
   Schema,
   Stream,
   TestClock
 } from "effect"
+import { bundle } from "../executor/bundle.js"
+import { InProcess, InThread } from "../executor/tasks.js"
+import { startPrograms } from "../fixtures/program.js"
+import * as tasks from "../fixtures/tasks.js"
+import { elsewhere, type Facts, perform } from "./executors.js"
 import {
   Add,
   all,
@@ -49,6 +61,7 @@ import {
   Refuse,
   row,
   Slow,
+  scheduling,
   statesOf,
   Talk,
   temporaryFile
@@ -214,6 +227,19 @@ describe("TaskManager", () => {
     })
   )
 
+  it("execute_sync(task, **params)", async () => {
+    // one run in a process of its own, which ends with it
+    const { killAll, start } = startPrograms(fileURLToPath(new URL("../fixtures/executeTasks.ts", import.meta.url)))
+    try {
+      const [good, bad] = await Promise.all([start("json").ended(), start("failure").ended()])
+      assert.deepStrictEqual([good.code, JSON.parse(good.stdout).text], [0, "hello a"])
+      assert.deepStrictEqual([bad.code, bad.stdout], [1, ""])
+      assert.match(bad.stderr, /^error: Refused/m)
+    } finally {
+      killAll()
+    }
+  })
+
   it.effect("register_task(task)", () =>
     Effect.gen(function* () {
       const Late = Task.make("Late")
@@ -231,6 +257,40 @@ describe("TaskManager", () => {
         ["Add", "Late"]
       )
     }).pipe(Effect.provide(kit(TaskGroup.make(Count), { Count: () => Effect.succeed(0) })))
+  )
+
+  it.effect("register_from_module(module)", () =>
+    Effect.gen(function* () {
+      const group = TaskGroup.fromModule(tasks)
+      assert.sameMembers(
+        group.tasks.map(({ name }) => name),
+        ["Greet", "Clean"]
+      )
+      const Main = kit(group, { Greet: ({ name }) => Effect.succeed(`hello ${name}`), Clean: () => Effect.void })
+      assert.strictEqual(yield* Effect.provide(tasks.Greet.queueAndWait({ name: "a" }), Main), "hello a")
+    })
+  )
+
+  it("register_from_dict(data)", () => {
+    // what is no task is left out, and so is a name that begins with _; a task with two names is there once
+    const group = TaskGroup.fromModule({ Add, again: Add, _Talk: Talk, retries: 3 })
+    assert.deepStrictEqual(group.tasks, [Add])
+  })
+
+  row("create_task_run(task, run_id, priority, **params)", () =>
+    Effect.gen(function* () {
+      const { counts, queueRun, runs } = yield* manager
+      const made = yield* Add.createRun({ a: 1, b: 2 }, { priority: "high" })
+      assert.deepInclude(made.record, { id: made.id, state: "init", priority: 10 })
+      yield* TaskTest.drain()
+      assert.deepStrictEqual((yield* runs()).items, [])
+      // it is handed over once, however often that is said
+      yield* queueRun(made)
+      const run = yield* queueRun(made)
+      yield* TaskTest.drain()
+      assert.deepStrictEqual([run.id, yield* run.await], [made.id, 3])
+      assert.deepInclude(yield* counts(), { queued: 0, success: 1 })
+    })
   )
 
   row("queue(task, priority, **params)", () =>
@@ -254,6 +314,19 @@ describe("TaskManager", () => {
     })
   )
 
+  row("register_async_handler with a tag", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const note = (who: string) => () => Effect.sync(() => seen.push(who))
+      yield* TaskEvents.on("success", note("first"), { tag: "mine" })
+      yield* TaskEvents.on("success", note("other"), { tag: "other" })
+      yield* TaskEvents.on("success", note("second"), { tag: "mine" }) // takes the place of the first
+      yield* Add.queueAndWait({ a: 1, b: 2 })
+      yield* TaskTest.drain()
+      assert.deepStrictEqual(seen.sort(), ["other", "second"])
+    })
+  )
+
   row("unregister_async_handler(event)", () =>
     Effect.gen(function* () {
       let seen = 0
@@ -267,6 +340,22 @@ describe("TaskManager", () => {
       yield* Add.queue({ a: 1, b: 2 })
       yield* TaskTest.drain()
       assert.strictEqual(seen, 1)
+    })
+  )
+
+  row("unregister_async_handler with a tag", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const note = (who: string) => () => Effect.sync(() => seen.push(who))
+      yield* TaskEvents.on("success", note("mine"), { tag: "mine" })
+      yield* TaskEvents.on("success", note("other"), { tag: "other" })
+      assert.deepStrictEqual(
+        [yield* TaskEvents.off("success", "mine"), yield* TaskEvents.off("success", "mine")],
+        [true, false]
+      )
+      yield* Add.queueAndWait({ a: 1, b: 2 })
+      yield* TaskTest.drain()
+      assert.deepStrictEqual(seen, ["other"])
     })
   )
 
@@ -316,6 +405,17 @@ describe("TaskConsumer", () => {
       yield* TaskTest.advance("1 hour")
       assert.strictEqual((yield* run.poll).state, "queued")
     }).pipe(Effect.provide(TaskTest.layer))
+  )
+
+  it.effect("schedule_tasks", () =>
+    Effect.gen(function* () {
+      const Tick = Task.make("Tick", { schedule: TaskSchedule.every("20 minutes") })
+      const group = TaskGroup.make(Tick)
+      const handlers = { Tick: () => Effect.void }
+      const firedInAnHour = Effect.zipRight(TaskTest.advance("1 hour"), TaskTest.queued(Tick))
+      assert.lengthOf(yield* Effect.provide(firedInAnHour, kit(group, handlers)), 0)
+      assert.lengthOf(yield* Effect.provide(firedInAnHour, scheduling(group, handlers)), 3)
+    })
   )
 
   row("sleep_millis", () =>
@@ -434,6 +534,43 @@ describe("TaskConsumer", () => {
       yield* TaskTest.drain({ scheduled: true })
       const [slow] = yield* TaskTest.ended(Slow)
       assert.strictEqual(slow?.state, "success") // only the wait has ended, the run went on
+    })
+  )
+
+  row("sync_queue(task)", () =>
+    Effect.gen(function* () {
+      // code that is no Effect calls a plain function, which returns at once
+      const queue = yield* TaskManager.runtimeQueue({ capacity: 2 })
+      const said = ["first", "second", "third"].map((text) => queue(Talk, { text }))
+      assert.deepStrictEqual(said, ["accepted", "accepted", "full"])
+      yield* queue.flush
+      yield* TaskTest.drain()
+      assert.deepStrictEqual(
+        (yield* TaskTest.lines).map(({ message }) => message),
+        ["first", "second"]
+      )
+    })
+  )
+
+  it.scoped("sync_priority_queue(task)", () =>
+    Effect.gen(function* () {
+      const order: Array<string> = []
+      const Main = kit(
+        TaskGroup.make(Talk),
+        { Talk: ({ text }) => Effect.sync(() => void order.push(text)) },
+        { maxConcurrentTasks: 1, prefetch: 0 }
+      )
+      yield* Effect.gen(function* () {
+        const { pause, resume } = yield* manager
+        yield* pause({ task: "Talk" })
+        const queue = yield* TaskManager.runtimeQueue()
+        queue(Talk, { text: "usual" })
+        queue(Talk, { text: "urgent" }, { priority: "high" })
+        yield* queue.flush
+        yield* resume({ task: "Talk" })
+        yield* TaskTest.drain()
+      }).pipe(Effect.provide(Main))
+      assert.deepStrictEqual(order, ["urgent", "usual"])
     })
   )
 
@@ -771,6 +908,38 @@ describe("Task", () => {
     })
   )
 
+  it.effect("schedule", () =>
+    Effect.gen(function* () {
+      const seen: Array<unknown> = []
+      const note = Effect.map(CurrentRun.CurrentRun, ({ schedule, scheduledFor }) =>
+        seen.push([schedule, scheduledFor])
+      )
+      const Often = Task.make("Often", { schedule: TaskSchedule.every("40 seconds") })
+      const Minute = Task.make("Minute", { schedule: TaskSchedule.cron("* * * * *") })
+      const Main = scheduling(TaskGroup.make(Often, Minute), { Often: () => note, Minute: () => note })
+      yield* Effect.provide(TaskTest.advance("90 seconds"), Main)
+      assert.deepStrictEqual(seen, [
+        ["Often", 40_000],
+        ["Minute", 60_000],
+        ["Often", 80_000]
+      ])
+    })
+  )
+
+  it.effect("randomize", () =>
+    Effect.gen(function* () {
+      const Tick = Task.make("Tick", { schedule: TaskSchedule.every("1 minute", { jitter: "10 seconds" }) })
+      const firings = Effect.gen(function* () {
+        yield* TaskTest.advance("10 minutes")
+        return (yield* TaskTest.ended(Tick)).map(({ createdAt }) => createdAt % 60_000)
+      })
+      const delays = yield* Effect.provide(firings, scheduling(TaskGroup.make(Tick), { Tick: () => Effect.void }))
+      assert.isAtLeast(delays.length, 9)
+      assert.isTrue(delays.every((delay) => delay < 10_000))
+      assert.isAbove(new Set(delays).size, 1)
+    })
+  )
+
   it.effect("k8s_config", () =>
     Effect.gen(function* () {
       // a queue of its own for heavy work, so that a deployment of its own can serve it
@@ -948,6 +1117,21 @@ describe("enums and errors", () => {
       const error = yield* Effect.flip(Effect.provide(Add.execute({ a: 1, b: 2 }), Wrong))
       assert.strictEqual(error._tag, "ResultInvalid")
     }).pipe(Effect.provide(TaskTest.layer))
+  )
+
+  it.scopedLive("CpuBoundEntryPointError", () =>
+    Effect.gen(function* () {
+      // the entry of threads and processes serves handlers; started as a program it starts no consumer, and says what is wrong
+      const entry = fileURLToPath((yield* bundle)("worker"))
+      const alone = yield* Effect.promise(
+        () =>
+          new Promise<{ readonly code: unknown; readonly stderr: string }>((resolve) =>
+            execFile(process.execPath, [entry], (error, _, stderr) => resolve({ code: error?.code, stderr }))
+          )
+      )
+      assert.strictEqual(alone.code, 1)
+      assert.match(alone.stderr, /^error: this module is the entry of NodeExecutor.layer/)
+    })
   )
 
   it.effect("WorkerStartError", () =>
@@ -1130,6 +1314,58 @@ describe("TaskRun", () => {
     }).pipe(Effect.provide(looking(Effect.asVoid(Talk.queue({ text: "child" })))))
   )
 
+  it.effect("TaskRun.lock(timeout, name)", () =>
+    Effect.gen(function* () {
+      const Alone = Task.make("Alone", { payload: { account: Schema.String } })
+      const handler = ({ account }: { readonly account: string }) =>
+        Effect.zipRight(CurrentRun.lock(account), Effect.sleep("10 seconds"))
+      yield* Effect.gen(function* () {
+        yield* Alone.queueAll([{ account: "a" }, { account: "a" }, { account: "b" }])
+        yield* TaskTest.drain({ scheduled: true })
+        // of one name one at a time, released with the attempt
+        assert.deepStrictEqual(
+          (yield* TaskTest.ended(Alone)).map(({ endedAt, payload }) => [payload.account, endedAt]).sort(),
+          [
+            ["a", 10_000],
+            ["a", 20_000],
+            ["b", 10_000]
+          ]
+        )
+      }).pipe(Effect.provide(kit(TaskGroup.make(Alone), { Alone: handler })))
+    })
+  )
+
+  it.scopedLive("secret params", () =>
+    Effect.gen(function* () {
+      const memory = yield* Layer.build(Backend.layerMemory)
+      const key = yield* PayloadCipher.generateKey
+      const heard: Array<string> = []
+      const Main = TaskConsumer.layer(TaskGroup.make(Talk), { grace: 0 }).pipe(
+        Layer.provide(
+          Talk.toLayer(({ text }) =>
+            Effect.zipRight(
+              Effect.sync(() => heard.push(text)),
+              Effect.log(text)
+            )
+          )
+        ),
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provide(PayloadCipher.layer({ keys: [{ id: "one", key }], logs: true })),
+        Layer.provide(Layer.succeedContext(memory)),
+        Layer.provide(Logger.remove(Logger.defaultLogger))
+      )
+      const { id } = yield* Effect.provide(
+        Effect.tap(Talk.queue({ text: "4111 1111" }), (run) => run.awaitFor("10 seconds")),
+        Main
+      )
+      const stored = Context.get(memory, Store.Store)
+      const seen = JSON.stringify([yield* stored.get([id]), yield* stored.logs(id, { fromSeq: 0, limit: 10 })])
+      assert.deepStrictEqual(heard, ["4111 1111"])
+      assert.include(seen, "~1.one.")
+      assert.notInclude(seen, "4111")
+    })
+  )
+
   it.effect("TaskRun.set_state(state)", () =>
     Effect.sync(() => {
       assert.deepStrictEqual(Either.getOrThrow(TaskState.path("running", "running")), [])
@@ -1253,6 +1489,24 @@ describe("TaskBroker", () => {
     })
   )
 
+  it.effect("filter_tasks(scheduled, enabled)", () =>
+    Effect.gen(function* () {
+      yield* (yield* manager).disable("Often")
+      assert.deepStrictEqual(
+        (yield* (yield* TaskScheduler.TaskScheduler).list).map(({ name }) => name),
+        ["Often"]
+      )
+      assert.deepStrictEqual(yield* (yield* manager).controls, [{ of: "task", name: "Often", state: "disabled" }])
+    }).pipe(
+      Effect.provide(
+        scheduling(TaskGroup.make(Task.make("Often", { schedule: TaskSchedule.every("1 minute") }), Add), {
+          Often: () => Effect.void,
+          Add: ({ a, b }) => Effect.succeed(a + b)
+        })
+      )
+    )
+  )
+
   row("current_task_runs(name)", () =>
     Effect.gen(function* () {
       const run = yield* Slow.queue({ seconds: 1 })
@@ -1273,6 +1527,26 @@ describe("TaskBroker", () => {
         records.map(({ stopping, tasks }) => [stopping, tasks]),
         [[false, all.tasks.map(({ name }) => name)]]
       )
+    })
+  )
+
+  row("broker.lock(name)", () =>
+    Effect.gen(function* () {
+      const steps: Array<string> = []
+      const use = (who: string) =>
+        TaskLock.withLock("the index")(
+          Effect.sync(() => steps.push(`${who} begins`)).pipe(
+            Effect.zipRight(Effect.sleep("1 minute")),
+            Effect.zipRight(Effect.sync(() => steps.push(`${who} ends`)))
+          )
+        )
+      const both = yield* Effect.fork(Effect.all([use("one"), use("two")], { concurrency: 2 }))
+      yield* TaskTest.advance("10 seconds")
+      const late = yield* Effect.flip(TaskLock.withLock("the index", { wait: 0 })(Effect.void))
+      assert.strictEqual(late._tag, "LockTimeout")
+      yield* TaskTest.advance("2 minutes")
+      yield* Fiber.join(both)
+      assert.deepStrictEqual(steps, ["one begins", "one ends", "two begins", "two ends"])
     })
   )
 
@@ -1306,6 +1580,84 @@ describe("TaskBroker", () => {
       assert.isTrue(ids.every((id) => /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(id)))
       assert.deepStrictEqual([...ids].sort(), ids)
     })
+  )
+})
+
+describe("scheduler", () => {
+  it.effect("TaskScheduler(**config)", () =>
+    Effect.gen(function* () {
+      const Tick = Task.make("Tick", { schedule: TaskSchedule.every("10 seconds") })
+      yield* Effect.gen(function* () {
+        yield* TaskTest.advance("30 seconds")
+        const [record, ...others] = yield* (yield* TaskScheduler.TaskScheduler).list
+        assert.deepInclude(record, { name: "Tick", source: "code", lastTick: 30_000, nextTick: 40_000 })
+        assert.deepStrictEqual(others, [])
+        assert.lengthOf(yield* TaskTest.ended(Tick), 3)
+      }).pipe(Effect.provide(scheduling(TaskGroup.make(Tick), { Tick: () => Effect.void })))
+    })
+  )
+
+  it.effect("crontab(minute, hour, day, month, day_of_week, tz)", () =>
+    Effect.gen(function* () {
+      const mornings = TaskSchedule.cron("30 9 * * MON-FRI", { timeZone: "Europe/London" })
+      const ticks = yield* TaskSchedule.preview(mornings, { from: new Date("2030-03-28T12:00Z"), count: 2 })
+      assert.deepStrictEqual(
+        ticks.map((at) => new Date(at).toISOString()),
+        // a weekend and a change of the clock later it is summer time
+        ["2030-03-29T09:30:00.000Z", "2030-04-01T08:30:00.000Z"]
+      )
+      for (const wrong of [TaskSchedule.cron("60 * * * *"), TaskSchedule.cron("* * * * *", { timeZone: "Nowhere" })]) {
+        assert.strictEqual((yield* Effect.flip(TaskSchedule.validate(wrong)))._tag, "InvalidSchedule")
+        const declared = TaskScheduler.layer(TaskGroup.make(Task.make("Tick", { schedule: wrong })))
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(declared)))
+        assert.strictEqual(error._tag, "InvalidSchedule")
+      }
+    }).pipe(Effect.provide(TaskTest.layer))
+  )
+
+  it.effect("every(delta, delay, jitter)", () =>
+    Effect.gen(function* () {
+      const ticksOf = (options: TaskSchedule.EveryOptions) => {
+        const Tick = Task.make("Tick", { schedule: TaskSchedule.every("10 seconds", options) })
+        return Effect.gen(function* () {
+          const from = yield* Clock.currentTimeMillis
+          yield* TaskTest.advance("30 seconds")
+          return (yield* TaskTest.queued(Tick)).map(({ createdAt }) => createdAt - from)
+        }).pipe(Effect.provide(scheduling(TaskGroup.make(Tick), { Tick: () => Effect.void })))
+      }
+      assert.deepStrictEqual(yield* ticksOf({}), [10_000, 20_000, 30_000])
+      assert.deepStrictEqual(yield* ticksOf({ immediately: true }), [0, 10_000, 20_000, 30_000])
+      const now = yield* Clock.currentTimeMillis
+      assert.deepStrictEqual(yield* ticksOf({ startAt: now + 5_000 }), [5_000, 15_000, 25_000])
+      const late = yield* ticksOf({ jitter: "5 seconds" })
+      assert.isTrue(late.every((at) => at % 10_000 < 5_000) && late.some((at) => at % 10_000 > 0))
+    })
+  )
+
+  it.effect("Scheduler", () =>
+    Effect.gen(function* () {
+      const scheduler = yield* TaskScheduler.TaskScheduler
+      const texts = Effect.map(TaskTest.queued(Talk), (runs) => runs.map(({ payload }) => payload.text))
+      yield* scheduler.add("hello", {
+        task: Talk,
+        payload: { text: "old" },
+        schedule: TaskSchedule.every("10 seconds")
+      })
+      assert.deepStrictEqual(yield* scheduler.preview("hello", 2), [10_000, 20_000])
+      yield* TaskTest.advance("10 seconds")
+      yield* scheduler.edit("hello", { task: Talk, payload: { text: "new" }, schedule: TaskSchedule.every("1 minute") })
+      yield* TaskTest.advance("50 seconds")
+      yield* scheduler.pause("hello")
+      yield* TaskTest.advance("10 minutes")
+      assert.deepStrictEqual(yield* texts, ["old", "new"])
+      yield* scheduler.trigger("hello") // now, also while it is paused
+      yield* scheduler.resume("hello")
+      yield* TaskTest.advance("1 minute")
+      assert.deepStrictEqual(yield* texts, ["old", "new", "new", "new"])
+      yield* scheduler.remove("hello")
+      yield* TaskTest.advance("10 minutes")
+      assert.lengthOf(yield* texts, 4)
+    }).pipe(Effect.provide(scheduling(TaskGroup.make(Talk), { Talk: () => Effect.void })))
   )
 })
 
@@ -1447,5 +1799,33 @@ describe("workers and tools", () => {
       const error = yield* Effect.flip(NodeTasks.config.consumer)
       assert.match(String(error), /CONSUMER.GRACE/)
     }).pipe(Effect.withConfigProvider(environment({ EFFECT_TASKS_CONSUMER_GRACE: "soon" })))
+  )
+})
+
+// one thread and one process for all of them
+layer(elsewhere({ process: { env: { GREETING: "hello" } } }), { excludeTestServices: true })("executors", (it) => {
+  it.effect("cpu_bound", () =>
+    Effect.gen(function* () {
+      const thread = (yield* perform(InThread, { _tag: "Facts" })) as Facts
+      const child = (yield* perform(InProcess, { _tag: "Facts" })) as Facts
+      assert.deepStrictEqual([thread.pid === process.pid, thread.isMainThread], [true, false])
+      assert.deepStrictEqual([child.pid === process.pid, child.isMainThread], [false, true])
+    })
+  )
+
+  it.effect("env", () =>
+    Effect.map(perform(InProcess, { _tag: "Environment", name: "GREETING" }), (environment) =>
+      assert.deepInclude(environment, { value: "hello" })
+    )
+  )
+
+  it.effect("set_task_aborted and get_task_aborted", () =>
+    Effect.gen(function* () {
+      for (const task of [InThread, InProcess]) {
+        const run = yield* task.queue({ deed: { _tag: "Abort" } })
+        assert.deepInclude(yield* Effect.flip(run.awaitFor("30 seconds")), { _tag: "TaskAborted", reason: "no use" })
+        assert.strictEqual((yield* run.poll).state, "aborted")
+      }
+    })
   )
 })

@@ -1,10 +1,17 @@
 /* What people know from fastapi-taskflow, row by row as `docs/coming-from.md` lists it. */
+import fs from "node:fs"
+import http from "node:http"
+import path from "node:path"
+import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "@effect/platform"
+import { NodeHttpServer } from "@effect/platform-node"
 import { SqliteClient } from "@effect/sql-sqlite-node"
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, layer } from "@effect/vitest"
 import {
   Backend,
+  BackgroundTasks,
   Broker,
   CurrentRun,
+  PayloadCipher,
   RetryPolicy,
   Store,
   Task,
@@ -15,15 +22,34 @@ import {
   TaskLogger,
   TaskManager,
   TaskRun,
+  TaskSchedule,
+  TaskScheduler,
   TaskState,
   TaskTest
 } from "@effect-tasks/core"
+import { NodeLogger } from "@effect-tasks/node"
 import { type Retention, SqliteBackend } from "@effect-tasks/sql"
-import { Context, Duration, Effect, Exit, Fiber, Layer, Logger, LogLevel, Schedule, Schema, Stream } from "effect"
+import {
+  Context,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  LogLevel,
+  Schedule,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
 import { rules } from "../../packages/sql/src/internal/retention.js"
 import * as sqlite from "../../packages/sql/src/internal/sqlite/backend.js"
 import * as Transactions from "../../packages/sql/src/internal/transactions.js"
 import { encodedAs } from "../conformance/encoded.js"
+import { InProcess, InThread } from "../executor/tasks.js"
+import { quietly } from "../fixtures/logging.js"
+import { begun, elsewhere, type Facts, isAlive, perform } from "./executors.js"
 import {
   Add,
   all,
@@ -38,6 +64,7 @@ import {
   Refuse,
   row,
   Slow,
+  scheduling,
   started,
   Talk,
   temporaryFile,
@@ -45,6 +72,43 @@ import {
 } from "./setup.js"
 
 const manager = TaskManager.TaskManager
+
+/** Waits, in real time, until a file holds a text. */
+const holds = (file: string, text: string) =>
+  Effect.repeat(
+    Effect.sync(() => fs.existsSync(file) && fs.readFileSync(file, "utf8").includes(text)),
+    { until: (isThere) => isThere, schedule: Schedule.spaced("2 millis") }
+  )
+
+type App = Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  unknown,
+  BackgroundTasks.BackgroundTasks | HttpServerRequest.HttpServerRequest | TaskManager.TaskManager | Scope.Scope
+>
+
+/** A server whose requests leave work to be done, with a worker beside it; its handler may note what it does. */
+const serve = (handler: (steps: Array<string>) => App) =>
+  Effect.gen(function* () {
+    const steps: Array<string> = []
+    const app = HttpRouter.empty.pipe(HttpRouter.get("*", handler(steps)), BackgroundTasks.middleware)
+    const { close, context } = yield* open(
+      HttpServer.serve(app).pipe(
+        Layer.provideMerge(NodeHttpServer.layer(() => http.createServer(), { port: 0, host: "127.0.0.1" })),
+        Layer.provide(BackgroundTasks.layer()),
+        Layer.provideMerge(TaskConsumer.layer(all, { grace: 0 })),
+        Layer.provide(handlers),
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provide(Backend.layerMemory),
+        Layer.provide(Logger.remove(Logger.defaultLogger))
+      )
+    )
+    const { address } = Context.get(context, HttpServer.HttpServer)
+    assert(address._tag === "TcpAddress")
+    return { close, context, steps, url: `http://127.0.0.1:${address.port}/` }
+  })
+
+/** The body that a server answers. */
+const ask = (url: string) => Effect.tryPromise(async () => (await fetch(url)).text())
 
 describe("TaskManager", () => {
   it.scopedLive("snapshot_db", () =>
@@ -154,6 +218,158 @@ describe("TaskManager", () => {
     })
   )
 
+  describe("log files", () => {
+    /** What is in the files of a folder when the tasks of a program have been performed with such a log file. */
+    const written = <E>(
+      options: Partial<NodeLogger.FileOptions>,
+      program: (file: string) => Effect.Effect<unknown, E, TaskManager.TaskManager>
+    ) =>
+      Effect.gen(function* () {
+        const file = (yield* temporaryFile).replace(/tasks\.db$/, "tasks.log")
+        const Main = TaskConsumer.layer(all, { grace: 0 }).pipe(
+          Layer.provide(handlers),
+          Layer.provideMerge(TaskManager.layer),
+          Layer.provide(NodeLogger.layerFile({ path: file, ...options })),
+          Layer.provide(Backend.layerMemory),
+          Layer.provide(Logger.remove(Logger.defaultLogger))
+        )
+        yield* Effect.provide(program(file), Main)
+        const folder = path.dirname(file)
+        return new Map(
+          fs
+            .readdirSync(folder)
+            .sort()
+            .map((name) => [name, fs.readFileSync(path.join(folder, name), "utf8")])
+        )
+      })
+
+    const say = (text: string) => Talk.queueAndWait({ text }, { timeout: "10 seconds" })
+
+    it.scopedLive("log_file", () =>
+      Effect.gen(function* () {
+        const files = yield* written({}, () => say("hello"))
+        assert.deepStrictEqual([...files.keys()], ["tasks.log"])
+        assert.match(files.get("tasks.log") ?? "", /^\[.+Z\] INFO \[\w{8}\] \[Talk\] hello attempt=1$/m)
+      })
+    )
+
+    it.scopedLive("log_file_max_bytes", () =>
+      Effect.gen(function* () {
+        const files = yield* written({ maxBytes: 400, backups: 100 }, () => Effect.replicateEffect(say("hello"), 8))
+        assert.isAbove(files.size, 1)
+        assert.isTrue([...files.values()].every((text) => text.length <= 400))
+        assert.lengthOf([...files.values()].join("").match(/hello/g) ?? [], 8) // no line is lost
+      })
+    )
+
+    it.scopedLive("log_file_backup_count", () =>
+      Effect.gen(function* () {
+        const files = yield* written({ maxBytes: 200, backups: 2 }, () =>
+          Effect.forEach([1, 2, 3, 4, 5, 6], (n) => say(`number ${n}`))
+        )
+        assert.deepStrictEqual([...files.keys()], ["tasks.log", "tasks.log.1", "tasks.log.2"])
+        assert.include([...files.values()].join(""), "number 6")
+      })
+    )
+
+    it.scopedLive("log_file_mode", () =>
+      Effect.gen(function* () {
+        const files = yield* written({ mode: "watched" }, (file) =>
+          Effect.gen(function* () {
+            yield* say("first")
+            yield* holds(file, "first")
+            fs.renameSync(file, `${file}.moved`) // as logrotate does
+            yield* say("second")
+          })
+        )
+        assert.deepStrictEqual([...files.keys()], ["tasks.log", "tasks.log.moved"])
+        assert.notInclude(files.get("tasks.log"), "first")
+        assert.include(files.get("tasks.log"), "second")
+      })
+    )
+
+    it.scopedLive("log_lifecycle", () =>
+      Effect.gen(function* () {
+        const withEnds = yield* written({}, () => say("hello"))
+        const without = yield* written({ lifecycle: false }, () => say("hello"))
+        assert.include(withEnds.get("tasks.log"), "[Talk] success")
+        assert.include(without.get("tasks.log"), "[Talk] hello")
+        assert.notInclude(without.get("tasks.log"), "success")
+      })
+    )
+
+    it.scopedLive("FileLogger", () =>
+      Effect.gen(function* () {
+        const files = yield* written({ format: "json", minLevel: LogLevel.Warning }, () =>
+          Effect.zipRight(say("too quiet"), Effect.exit(Refuse.queueAndWait({ code: 5 })))
+        )
+        const lines = (files.get("tasks.log") ?? "").trimEnd().split("\n")
+        assert.deepInclude(
+          lines.map((line) => JSON.parse(line)).find(({ task }) => task === "Refuse"),
+          { level: "WARN" }
+        )
+        assert.lengthOf(lines, 1)
+      })
+    )
+  })
+
+  it.scopedLive("encrypt_args_key", () =>
+    Effect.gen(function* () {
+      const filename = yield* temporaryFile
+      const key = yield* PayloadCipher.generateKey
+      const Main = TaskConsumer.layer(all, { grace: 0 }).pipe(
+        Layer.provide(handlers),
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provide(PayloadCipher.layer({ keys: [{ id: "one", key }], logs: true })),
+        Layer.provide(SqliteBackend.layer({ filename })),
+        Layer.provide(Logger.remove(Logger.defaultLogger))
+      )
+      const { context, close } = yield* open(Main)
+      const { id } = yield* Effect.provide(
+        Effect.tap(Talk.queue({ text: "4111 1111" }), (run) => run.awaitFor("10 seconds")),
+        context
+      )
+      // above the cipher nothing changes
+      assert.deepStrictEqual((yield* Context.get(context, manager).get(id)).payload, { text: "4111 1111" })
+      yield* close
+      const folder = path.dirname(filename)
+      const bytes = Buffer.concat(fs.readdirSync(folder).map((name) => fs.readFileSync(path.join(folder, name))))
+      assert.isTrue(bytes.includes("~1.one."))
+      assert.isFalse(bytes.includes("4111"))
+    })
+  )
+
+  it.scopedLive("fernet", () =>
+    Effect.gen(function* () {
+      // keys have ids, so they can be changed; without its key a run fails by itself, and is not lost
+      const memory = yield* Layer.build(Backend.layerMemory)
+      const [one, two] = yield* Effect.all([PayloadCipher.generateKey, PayloadCipher.generateKey])
+      const old = { id: "one", key: one }
+      const Main = (...keys: ReadonlyArray<PayloadCipher.Key>) =>
+        TaskConsumer.layer(all, { grace: 0 }).pipe(
+          Layer.provide(handlers),
+          Layer.provideMerge(TaskManager.layer),
+          Layer.provide(PayloadCipher.layer({ keys })),
+          Layer.provide(Layer.succeedContext(memory))
+        )
+      const { close, context } = yield* open(
+        TaskManager.layer.pipe(
+          Layer.provide(PayloadCipher.layer({ keys: [old] }).pipe(Layer.provide(Layer.succeedContext(memory))))
+        )
+      )
+      const { id } = yield* Effect.provide(Add.queue({ a: 1, b: 2 }), context)
+      yield* close
+      const awaited = Effect.flatMap(Add.handle(id), (run) => run.awaitFor("10 seconds"))
+      const error = yield* Effect.flip(Effect.provide(awaited, Main({ id: "two", key: two })))
+      assert.deepInclude(error, { _tag: "RunUndecryptable", keyId: "one" })
+      const again = Effect.gen(function* () {
+        const run = yield* Add.handle(yield* (yield* manager).retry(id))
+        return yield* run.awaitFor("10 seconds")
+      })
+      assert.strictEqual(yield* Effect.provide(again, Main({ id: "two", key: two }, old)), 3)
+    })
+  )
+
   it.effect("max_concurrent_tasks", () =>
     Effect.gen(function* () {
       yield* Slow.queueAll(Array.from({ length: 3 }, () => ({ seconds: 1 })))
@@ -177,6 +393,100 @@ describe("TaskManager", () => {
       yield* TaskTest.assertQueued(Talk, ({ text }) => text === "welcome")
     }).pipe(Effect.provide(TaskTest.layer))
   )
+
+  describe("after the response", () => {
+    it.scopedLive("get_tasks(background_tasks)", () =>
+      Effect.gen(function* () {
+        const { context, url } = yield* serve((steps) =>
+          Effect.gen(function* () {
+            const tasks = yield* BackgroundTasks.BackgroundTasks
+            const id = yield* tasks.add(Talk, { text: "welcome" })
+            steps.push("answered")
+            return yield* HttpServerResponse.json({ id })
+          })
+        )
+        const { id } = JSON.parse(yield* ask(url)) as { readonly id: TaskRun.RunId }
+        const run = yield* Effect.provide(Talk.handle(id), context)
+        // it is queued as soon as the client has its answer
+        yield* Effect.retry(run.poll, Schedule.spaced("2 millis"))
+        yield* run.awaitFor("10 seconds")
+      })
+    )
+
+    it.scopedLive("background_tasks", () =>
+      Effect.gen(function* () {
+        const { close, steps, url } = yield* serve((steps) =>
+          Effect.gen(function* () {
+            const { run } = yield* BackgroundTasks.BackgroundTasks
+            yield* run(Effect.sync(() => steps.push("first")))
+            yield* run(Effect.fail("one that fails harms nothing"))
+            yield* run(Effect.sync(() => steps.push("second")))
+            const body = Stream.make("hello").pipe(Stream.ensuring(Effect.sync(() => steps.push("sent"))))
+            return HttpServerResponse.stream(Stream.encodeText(body))
+          })
+        )
+        assert.strictEqual(yield* ask(url), "hello")
+        yield* close
+        assert.deepStrictEqual(steps, ["sent", "first", "second"])
+      }).pipe(quietly)
+    )
+
+    it.scopedLive("install(app)", () =>
+      Effect.gen(function* () {
+        // each request has its own; one that fails leaves nothing to be done
+        const { close, steps, url } = yield* serve((steps) =>
+          Effect.gen(function* () {
+            const { run } = yield* BackgroundTasks.BackgroundTasks
+            const { url } = yield* HttpServerRequest.HttpServerRequest
+            yield* run(Effect.sync(() => steps.push(url)))
+            return url === "/bad" ? HttpServerResponse.empty({ status: 500 }) : HttpServerResponse.empty()
+          })
+        )
+        for (const name of ["good", "bad", "other"]) {
+          yield* ask(`${url}${name}`)
+        }
+        yield* close
+        assert.deepStrictEqual(steps.sort(), ["/good", "/other"])
+      }).pipe(quietly)
+    )
+
+    it.scopedLive("init_app(app)", () =>
+      Effect.gen(function* () {
+        // the end of the application waits for what requests have left
+        const { close, steps, url } = yield* serve((steps) =>
+          Effect.gen(function* () {
+            const { run } = yield* BackgroundTasks.BackgroundTasks
+            yield* run(
+              Effect.zipRight(
+                Effect.sleep("50 millis"),
+                Effect.sync(() => steps.push("done"))
+              )
+            )
+            return HttpServerResponse.empty()
+          })
+        )
+        yield* ask(url)
+        yield* close
+        assert.deepStrictEqual(steps, ["done"])
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(ask(url))))
+      })
+    )
+
+    it.scopedLive("add_task(eager)", () =>
+      Effect.gen(function* () {
+        const { url } = yield* serve(() =>
+          Effect.gen(function* () {
+            const tasks = yield* BackgroundTasks.BackgroundTasks
+            const found = (id: TaskRun.RunId) => Effect.isSuccess(Effect.flatMap(manager, ({ get }) => get(id)))
+            const later = yield* tasks.add(Talk, { text: "later" })
+            const now = yield* tasks.add(Talk, { text: "now" }, { mode: "now" })
+            return yield* HttpServerResponse.json([yield* found(later), yield* found(now)])
+          })
+        )
+        assert.deepStrictEqual(JSON.parse(yield* ask(url)), [false, true])
+      })
+    )
+  })
 
   it.scoped("startup()", () =>
     Effect.gen(function* () {
@@ -260,6 +570,78 @@ describe("TaskManager", () => {
       const { outcome } = yield* Context.get(reader.context, manager).get(id)
       assert.deepInclude(outcome, { _tag: "Failure", error: { _tag: "Oops", code: 9 } })
     })
+  )
+
+  it.effect("schedule(every, cron, …)", () =>
+    Effect.gen(function* () {
+      const seen: Array<readonly [string | null, number | null]> = []
+      const note = Effect.map(CurrentRun.CurrentRun, ({ schedule, scheduledFor }) =>
+        seen.push([schedule, scheduledFor])
+      )
+      const Sweep = Task.make("Sweep", { schedule: TaskSchedule.every("5 minutes") })
+      const Hourly = Task.make("Hourly", { schedule: TaskSchedule.cron("7 * * * *") })
+      const Main = scheduling(TaskGroup.make(Sweep, Hourly), { Sweep: () => note, Hourly: () => note })
+      yield* Effect.provide(TaskTest.advance("10 minutes"), Main)
+      assert.deepStrictEqual(seen, [
+        ["Sweep", 300_000],
+        ["Hourly", 420_000],
+        ["Sweep", 600_000]
+      ])
+    })
+  )
+
+  row("schedule_once(func, run_at, run_key)", () =>
+    Effect.gen(function* () {
+      const scheduler = yield* TaskScheduler.TaskScheduler
+      yield* scheduler.once("trial of a", { task: Talk, payload: { text: "too early" }, at: 10_000 })
+      // the same key: another moment and payload, still one run
+      yield* scheduler.once("trial of a", { task: Talk, payload: { text: "in time" }, at: 20_000 })
+      yield* Talk.queue({ text: "without a key" }, { at: 15_000 })
+      yield* TaskTest.drain({ scheduled: true })
+      assert.deepStrictEqual(
+        (yield* TaskTest.lines).map(({ at, message }) => [at, message]),
+        [
+          [15_000, "without a key"],
+          [20_000, "in time"]
+        ]
+      )
+    }).pipe(Effect.provide(TaskScheduler.client))
+  )
+
+  row("cancel_scheduled(run_key)", () =>
+    Effect.gen(function* () {
+      const scheduler = yield* TaskScheduler.TaskScheduler
+      yield* scheduler.once("trial of a", { task: Talk, payload: { text: "never" }, at: 10_000 })
+      assert.deepStrictEqual(
+        [yield* scheduler.cancelOnce("trial of a"), yield* scheduler.cancelOnce("trial of a")],
+        [true, false]
+      )
+      yield* TaskTest.advance("1 minute")
+      assert.deepStrictEqual(yield* TaskTest.lines, [])
+    }).pipe(Effect.provide(TaskScheduler.client))
+  )
+
+  row("list_scheduled(before)", () =>
+    Effect.gen(function* () {
+      const scheduler = yield* TaskScheduler.TaskScheduler
+      const talk = (text: string) => ({ task: Talk, payload: { text } })
+      yield* scheduler.add("hourly", { ...talk("tick"), schedule: TaskSchedule.every("1 hour") })
+      yield* scheduler.once("late", { ...talk("late"), at: 90_000 })
+      yield* scheduler.once("soon", { ...talk("soon"), at: 30_000 })
+      assert.deepStrictEqual(
+        (yield* scheduler.list).map(({ name, nextAt }) => [name, nextAt]),
+        [["hourly", 3_600_000]]
+      )
+      const once = yield* scheduler.listOnce // by their time
+      assert.deepStrictEqual(
+        once.map(({ key }) => key),
+        ["soon", "late"]
+      )
+      assert.deepStrictEqual(
+        once.filter(({ at }) => at < 60_000).map(({ key }) => key),
+        ["soon"]
+      )
+    }).pipe(Effect.provide(TaskScheduler.client))
   )
 
   it.scopedLive("merged_list()", () =>
@@ -695,6 +1077,30 @@ describe("records", () => {
     })
   )
 
+  it.effect("InMemoryLogger", () =>
+    Effect.gen(function* () {
+      const memory = yield* TaskLogger.memory()
+      const Main = TaskConsumer.layer(all, { grace: 0 }).pipe(
+        Layer.provide(handlers),
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provide(TaskLogger.layer(memory)),
+        Layer.provide(Backend.layerMemory),
+        Layer.provide(Logger.remove(Logger.defaultLogger))
+      )
+      yield* Effect.provide(Talk.queueAndWait({ text: "hello" }), Main)
+      assert.deepStrictEqual(
+        (yield* memory.events).map(({ state }) => state),
+        ["init", "queued", "running", "success"]
+      )
+      assert.deepStrictEqual(
+        (yield* memory.lines).map(({ message }) => message),
+        ["hello"]
+      )
+      yield* memory.clear
+      assert.deepStrictEqual([yield* memory.events, yield* memory.lines], [[], []])
+    })
+  )
+
   it.effect("LoggerChain", () =>
     Effect.gen(function* () {
       const names = Effect.map(TaskLogger.TaskLogger, (observers) => observers.map(({ name }) => name))
@@ -800,3 +1206,46 @@ describe("what the HTTP endpoints do, as calls of the manager", () => {
     })
   )
 })
+
+// one thread and one process for all of them
+layer(elsewhere({ grace: "50 millis", process: { killAfter: "100 millis" } }), { excludeTestServices: true })(
+  "executors",
+  (it) => {
+    it.effect("executor", () =>
+      Effect.gen(function* () {
+        assert.deepStrictEqual(
+          [Add, InThread, InProcess].map(({ executor }) => executor),
+          ["inline", "thread", "process"]
+        )
+        const thread = (yield* perform(InThread, { _tag: "Facts" })) as Facts
+        const child = (yield* perform(InProcess, { _tag: "Facts" })) as Facts
+        assert.deepStrictEqual([thread.pid === process.pid, thread.isMainThread], [true, false])
+        assert.deepStrictEqual([child.pid === process.pid, child.isMainThread], [false, true])
+      })
+    )
+
+    it.effect("max_sync_threads", () =>
+      Effect.gen(function* () {
+        const first = yield* InThread.queue({ deed: { _tag: "Wait" } })
+        yield* begun(first)
+        const second = yield* InThread.queue({ deed: { _tag: "Facts" } })
+        yield* perform(InProcess, { _tag: "Facts" }) // meanwhile a second thread would have performed it
+        assert.isNull((yield* second.poll).endedAt)
+        yield* first.cancel()
+        yield* second.awaitFor("30 seconds")
+      })
+    )
+
+    it.effect("max_process_workers and process_shutdown_timeout", () =>
+      Effect.gen(function* () {
+        const marks = yield* temporaryFile
+        const run = yield* InProcess.queue({ deed: { _tag: "Hang", file: marks } }) // it ignores SIGTERM
+        const pid = yield* begun(run)
+        assert.isTrue(isAlive(pid))
+        yield* run.cancel()
+        assert.deepInclude(yield* Effect.flip(run.awaitFor("30 seconds")), { _tag: "TaskCancelled" })
+        assert.isFalse(isAlive(pid))
+      }).pipe(Effect.scoped)
+    )
+  }
+)

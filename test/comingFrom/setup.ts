@@ -11,6 +11,7 @@ import {
   TaskGroup,
   TaskManager,
   type TaskRun,
+  TaskScheduler,
   TaskTest
 } from "@effect-tasks/core"
 import { SqliteBackend } from "@effect-tasks/sql"
@@ -72,6 +73,12 @@ export const kit = <Tasks extends Task.Any, H extends TaskGroup.Handlers<Tasks>>
     Layer.provideMerge(group.toLayer(handlers)),
     Layer.provideMerge(TaskTest.layer)
   )
+
+/** The same, with a scheduler that fires the schedules of the group. */
+export const scheduling = <Tasks extends Task.Any, H extends TaskGroup.Handlers<Tasks>>(
+  group: TaskGroup.TaskGroup<Tasks>,
+  handlers: H
+) => TaskScheduler.layer(group).pipe(Layer.provideMerge(kit(group, handlers)))
 
 /** The tasks above, served. */
 export const Kit = TaskTest.consumer(all).pipe(Layer.provideMerge(handlers), Layer.provideMerge(TaskTest.layer))

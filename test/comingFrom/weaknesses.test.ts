@@ -1,19 +1,27 @@
 /* Where the systems that people come from are weak, and what happens here instead: the second part of each section of `docs/coming-from.md`. */
+import fs from "node:fs"
 import { assert, describe, it } from "@effect/vitest"
 import {
   Backend,
   CurrentRun,
+  PayloadCipher,
   RetryPolicy,
+  Store,
   Task,
   TaskConsumer,
   TaskEvents,
   TaskGroup,
   TaskManager,
   type TaskRun,
+  TaskSchedule,
+  TaskScheduler,
   TaskTest
 } from "@effect-tasks/core"
 import { SqliteBackend } from "@effect-tasks/sql"
-import { Context, Effect, Layer, Metric, Schema, TestClock } from "effect"
+import { Context, Effect, Layer, Metric, Option, Schema, TestClock } from "effect"
+import { InThread } from "../executor/tasks.js"
+import { quietly } from "../fixtures/logging.js"
+import { begun, elsewhere, type Facts, perform } from "./executors.js"
 import {
   Add,
   becomes,
@@ -28,6 +36,7 @@ import {
   Refuse,
   row,
   Slow,
+  scheduling,
   started,
   statesOf,
   Talk,
@@ -58,6 +67,15 @@ const afterKill = Effect.gen(function* () {
 
 const takenOver = <E, R>(poll: Effect.Effect<TaskRun.TaskRun, E, R>) =>
   eventually(poll, ({ crashes, state }) => crashes === 1 && state === "running")
+
+/** The ticks, in seconds, for which a task's schedule has queued runs. */
+const ticksOf = (task: Task.Any) =>
+  Effect.map(TaskTest.queued(task), (runs) =>
+    runs
+      .flatMap(({ tags }) => tags.filter((tag) => tag.startsWith("tick:")))
+      .map((tag) => Date.parse(tag.slice("tick:".length)) / 1_000)
+      .sort((a, b) => a - b)
+  )
 
 /** A consumer of one task with a retry policy. */
 const failing = (policy: RetryPolicy.Options<Task.Failure<Oops>>, code = 1) => {
@@ -209,6 +227,26 @@ describe("aio-fluid", () => {
     }).pipe(Effect.provide(TaskTest.layer))
   )
 
+  it.effect("Several schedulers fire twice, a restart fires again, missed firings are forgotten", () =>
+    Effect.gen(function* () {
+      const Tick = Task.make("Tick", {
+        schedule: TaskSchedule.every("10 seconds", { catchUp: "all", overlap: "allow" })
+      })
+      const start = TaskScheduler.make(TaskGroup.make(Tick))
+      const firedAt = Effect.map(TaskTest.queued(Tick), (runs) => runs.map(({ createdAt }) => createdAt / 1_000))
+      yield* Effect.gen(function* () {
+        yield* Effect.scoped(Effect.zipRight(Effect.all([start, start]), TaskTest.advance("20 seconds")))
+        assert.deepStrictEqual(yield* firedAt, [10, 20])
+        yield* Effect.scoped(Effect.zipRight(start, TaskTest.advance("5 seconds")))
+        assert.deepStrictEqual(yield* firedAt, [10, 20]) // a restart fires nothing again
+        yield* TaskTest.advance("30 seconds") // nobody is there
+        yield* Effect.scoped(Effect.zipRight(start, TaskTest.advance("1 second")))
+        assert.deepStrictEqual(yield* firedAt, [10, 20, 55, 55, 55]) // what was missed is fired later
+        assert.deepStrictEqual(yield* ticksOf(Tick), [10, 20, 30, 40, 50])
+      }).pipe(Effect.provide(TaskTest.layer))
+    })
+  )
+
   row("A run cannot be cancelled", () =>
     Effect.gen(function* () {
       const run = yield* Slow.queue({ seconds: 60 })
@@ -338,6 +376,41 @@ describe("fastapi-taskflow", () => {
     })
   )
 
+  it.scopedLive("Repeating an encrypted task calls it without arguments", () =>
+    Effect.gen(function* () {
+      const memory = yield* Layer.build(Backend.layerMemory)
+      const heard: Array<string> = []
+      const Pay = Task.make("Pay", { payload: { card: Schema.String }, error: Oops })
+      const Main = TaskConsumer.layer(TaskGroup.make(Pay), { grace: 0 }).pipe(
+        Layer.provide(
+          Pay.toLayer(({ card }) =>
+            Effect.zipRight(
+              Effect.sync(() => heard.push(card)),
+              new Oops({ code: 1 })
+            )
+          )
+        ),
+        Layer.provideMerge(TaskManager.layer),
+        Layer.provide(PayloadCipher.layer({ keys: [{ id: "one", key: yield* PayloadCipher.generateKey }] })),
+        Layer.provide(Layer.succeedContext(memory))
+      )
+      const ids = yield* Effect.gen(function* () {
+        const run = yield* Pay.queue({ card: "4111" })
+        yield* Effect.exit(run.awaitFor("10 seconds"))
+        const again = yield* (yield* manager).retry(run.id)
+        yield* Effect.exit((yield* Pay.handle(again)).awaitFor("10 seconds"))
+        return [run.id, again]
+      }).pipe(Effect.provide(Main))
+      assert.deepStrictEqual(heard, ["4111", "4111"])
+      const payloads = (yield* Context.get(memory, Store.Store).get(ids)).flatMap(
+        Option.match({ onNone: () => [], onSome: ({ payload }) => [payload] })
+      )
+      // what is repeated was encrypted anew, for its own run
+      assert.isTrue(payloads.every((payload) => !payload.includes("4111")))
+      assert.lengthOf(new Set(payloads), 2)
+    })
+  )
+
   it.scopedLive("A task with another name than its function is not found again", () =>
     Effect.gen(function* () {
       const filename = yield* temporaryFile
@@ -408,6 +481,21 @@ describe("fastapi-taskflow", () => {
     })
   )
 
+  it.scopedLive("A cancelled function goes on in its thread", () =>
+    Effect.gen(function* () {
+      const marks = yield* temporaryFile
+      const run = yield* InThread.queue({ deed: { _tag: "Spin", file: marks } }) // it never gives way
+      const thread = yield* begun(run)
+      yield* run.cancel()
+      yield* Effect.exit(run.awaitFor("30 seconds"))
+      assert.strictEqual((yield* run.poll).state, "cancelled")
+      const written = fs.statSync(marks).size
+      const { threadId } = (yield* perform(InThread, { _tag: "Facts" })) as Facts
+      assert.notStrictEqual(threadId, thread) // another one has taken its place
+      assert.strictEqual(fs.statSync(marks).size, written)
+    }).pipe(Effect.provide(elsewhere({ grace: "50 millis" })))
+  )
+
   it.scopedLive("A second instance that stops wipes what the first has saved", () =>
     Effect.gen(function* () {
       const filename = yield* temporaryFile
@@ -420,6 +508,24 @@ describe("fastapi-taskflow", () => {
       const { context } = yield* open(producer(filename))
       const { items } = yield* Context.get(context, manager).runs({ state: ["queued"] })
       assert.deepStrictEqual(items.map(({ id }) => id).sort(), ids.sort())
+    })
+  )
+
+  it.effect("Schedules of equal names block each other, overlap and drift", () =>
+    Effect.gen(function* () {
+      const tick = (overlap: TaskSchedule.Overlap) => TaskSchedule.every("10 seconds", { overlap })
+      const Long = Task.make("Long", { schedule: tick("skip") })
+      const Late = Task.make("Late", { schedule: tick("allow") })
+      const group = TaskGroup.make(Long, Late)
+      const handlers = { Long: () => Effect.sleep("15 seconds"), Late: () => Effect.sleep("3333 millis") }
+      yield* Effect.gen(function* () {
+        const scheduler = yield* TaskScheduler.TaskScheduler
+        const taken = yield* Effect.flip(scheduler.add("Late", { task: Late, schedule: tick("skip") }))
+        assert.strictEqual(taken._tag, "ScheduleExists")
+        yield* TaskTest.advance("60 seconds")
+        assert.deepStrictEqual(yield* ticksOf(Long), [10, 30, 50]) // never beside one that goes on
+        assert.deepStrictEqual(yield* ticksOf(Late), [10, 20, 30, 40, 50, 60]) // on the grid, however late a run ends
+      }).pipe(Effect.provide(scheduling(group, handlers)), quietly)
     })
   )
 

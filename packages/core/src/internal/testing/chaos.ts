@@ -197,7 +197,8 @@ class Storm {
           yield* Queue.offer(to, signal)
         }
       })
-      yield* Effect.forkScoped(Effect.forever(pass))
+      // whoever listens where nothing may interrupt it, as one who waits for a lock does, must be able to end it
+      yield* Effect.forkScoped(Effect.interruptible(Effect.forever(pass)))
       return to
     })
   }
