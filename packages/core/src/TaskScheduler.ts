@@ -69,7 +69,7 @@ export {
   /**
    * An immutable copy of a schedule's record. Times are epoch milliseconds.
    *
-   * - `payload`: the encoded payload of its runs
+   * - `payload`: the encoded payload of its runs, a `TaskRun.Encrypted` where it cannot be decrypted
    * - `source`: whether the code declares it, or it was added at runtime
    * - `scope`: of the scheduler that declares it
    * - `nextTick`: the tick that is fired next, `null` when there is none, or none before the run has ended

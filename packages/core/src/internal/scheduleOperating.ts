@@ -15,7 +15,7 @@ import type { QueueOptions } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
 import type { RunId } from "./run.js"
 import type { TaskSchedule } from "./scheduleModel.js"
-import { encodeSpec, type Known, read, type ScheduleRecord, toRecord } from "./scheduleRecords.js"
+import { encodeSpec, type Known, read, type ScheduleRecord, toFire, toRecord } from "./scheduleRecords.js"
 import type { Parts } from "./schedulerParts.js"
 import { tagsOf } from "./scheduleTags.js"
 import * as ticking from "./ticking.js"
@@ -136,12 +136,13 @@ export const trigger = (parts: Parts, name: string) =>
   Effect.suspend(() => {
     let id: RunId | undefined
     return Effect.map(
-      change(parts, name, (known, now) => {
-        const { name, unfinished } = known.stored
-        const run = newRuns.templated(known.template, parts.ids.at(now, 1)[0]!, now, tagsOf(name, null))
-        id = run.id
-        return changed(known, { lastRunId: id, unfinished: [...unfinished, id].slice(-mostRemembered) }, [run])
-      }),
+      change(parts, name, (known, now) =>
+        Either.flatMap(toFire(known), ({ stored: { name, unfinished }, template }) => {
+          const run = newRuns.templated(template, parts.ids.at(now, 1)[0]!, now, tagsOf(name, null))
+          id = run.id
+          return changed(known, { lastRunId: id, unfinished: [...unfinished, id].slice(-mostRemembered) }, [run])
+        })
+      ),
       () => id!
     )
   })
