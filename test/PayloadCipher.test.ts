@@ -559,7 +559,8 @@ describe("schedules", () => {
             }
           })
         )
-      }).pipe(Effect.scoped)
+      }).pipe(Effect.scoped),
+    { fastCheck: { numRuns: 15 } }
   )
 })
 
