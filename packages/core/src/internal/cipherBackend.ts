@@ -1,5 +1,6 @@
 import { Effect, Option } from "effect"
-import type { Broker, Enqueued, Exchanged, ScheduleChange, Settled, Settlement } from "../Broker.js"
+import type { Broker, Enqueued, Exchanged, Settled, Settlement } from "../Broker.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { LogLine, Store } from "../Store.js"
 import { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"

@@ -1,5 +1,5 @@
 import { Effect, Either, type ParseResult } from "effect"
-import type { ScheduleChange } from "../Broker.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { EncodedSchedule } from "../Store.js"
 import type { BackendError, InvalidOption, InvalidSchedule, PayloadTooLarge } from "../TaskError.js"
 import type { Definition } from "./definition.js"

@@ -1,5 +1,5 @@
 import { Effect, Either } from "effect"
-import type { ScheduleChange } from "../Broker.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { EncodedSchedule } from "../Store.js"
 import {
   type BackendError,
