@@ -8,9 +8,9 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
+import { InvalidOption } from "@effect-tasks/core/TaskError"
 import * as TaskLogger from "@effect-tasks/core/TaskLogger"
-import { Effect, type Layer, LogLevel, type Scope } from "effect"
+import { Effect, type Layer, LogLevel, Schema, type Scope } from "effect"
 import type { LogFile, Options as LogFileOptions } from "./internal/logFile.js"
 import * as logLines from "./internal/logLines.js"
 import { RotatingFile } from "./internal/rotatingFile.js"
@@ -63,6 +63,22 @@ export const defaultMaxBytes = 10_485_760
  * @category constants
  */
 export const defaultBackups = 5
+
+/**
+ * A log file cannot be opened.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LogFileError extends Schema.TaggedError<LogFileError>("@effect-tasks/node/NodeLogger/LogFileError")(
+  "LogFileError",
+  { path: Schema.String, cause: Schema.optional(Schema.Defect) }
+) {
+  override get message(): string {
+    const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `the log file ${this.path} cannot be opened${cause}; its directory must exist, and this program must be allowed to write there`
+  }
+}
 
 /** So many lines may wait to be written; then the observer waits. */
 const mostWaiting = 10_000

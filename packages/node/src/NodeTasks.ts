@@ -12,7 +12,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import type { Backend } from "@effect-tasks/core/Backend"
 import type * as Task from "@effect-tasks/core/Task"
 import * as TaskConsumer from "@effect-tasks/core/TaskConsumer"
-import type { BackendError, DuplicateTask, InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
+import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/core/TaskError"
 import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
 import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
@@ -204,7 +204,7 @@ export const manager = (
  */
 export const layerLogger = (
   options: LoggerOptions = {}
-): Layer.Layer<never, ConfigError.ConfigError | LogFileError | InvalidOption> => logging.layer(options)
+): Layer.Layer<never, ConfigError.ConfigError | NodeLogger.LogFileError | InvalidOption> => logging.layer(options)
 
 /**
  * Runs an application that goes on until it is stopped: builds the Layer, and closes it at the first SIGINT or SIGTERM.

@@ -1,13 +1,8 @@
 import { Effect, Either } from "effect"
+import { type InvalidSchedule, ScheduleExists, ScheduleNotFound } from "../ScheduleError.js"
 import type { ScheduleChange } from "../Scheduling.js"
 import type { EncodedSchedule } from "../Store.js"
-import {
-  type BackendError,
-  InvalidOption,
-  type InvalidSchedule,
-  ScheduleExists,
-  ScheduleNotFound
-} from "../TaskError.js"
+import { type BackendError, InvalidOption } from "../TaskError.js"
 import * as accepting from "./accepting.js"
 import * as declaring from "./declaring.js"
 import type { Definition } from "./definition.js"

@@ -1,6 +1,7 @@
 import { Either, Schema } from "effect"
+import { InvalidSchedule } from "../ScheduleError.js"
 import type { EncodedSchedule } from "../Store.js"
-import { InvalidOption, InvalidSchedule } from "../TaskError.js"
+import { InvalidOption } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isName } from "./checking.js"
 import * as codec from "./codec.js"
