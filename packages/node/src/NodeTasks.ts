@@ -80,6 +80,7 @@ export interface ConsumerConfig {
   readonly prefetch: number
   readonly tracing: "parent" | "link"
   readonly queueLimits: { readonly [queue: string]: number }
+  readonly maxLogLines: number
 }
 
 /**
@@ -111,7 +112,7 @@ export const config: {
     readonly fileBackups: number
   }>
   readonly consumer: Config.Config<ConsumerConfig>
-  readonly manager: Config.Config<{ readonly maxPayloadBytes: number }>
+  readonly manager: Config.Config<{ readonly maxPayloadBytes: number; readonly maxLogLines: number }>
 } = {
   logger: Config.all({
     level: settings.logLevel.config,
@@ -131,9 +132,10 @@ export const config: {
     cleanup: settings.consumerCleanup.config,
     prefetch: settings.consumerPrefetch.config,
     tracing: settings.consumerTracing.config,
-    queueLimits: settings.consumerQueueLimits.config
+    queueLimits: settings.consumerQueueLimits.config,
+    maxLogLines: settings.maxLogLines.config
   }),
-  manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config })
+  manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config, maxLogLines: settings.maxLogLines.config })
 }
 
 const given = <Options extends object>(overrides: Options) =>
