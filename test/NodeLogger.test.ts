@@ -135,7 +135,8 @@ describe("rotation by size", () => {
       assert.deepStrictEqual(fs.readdirSync(dir).sort(), ["tasks.log", "tasks.log.1", "tasks.log.2", "tasks.log.3"])
       const kept = [".3", ".2", ".1", ""].flatMap((end) => {
         const text = read(file + end)
-        assert.isAtMost(text.length, 1_000)
+        // it is rotated after the line that makes it too long
+        assert.isBelow(text.slice(0, text.trimEnd().lastIndexOf("\n") + 1).length, 1_000)
         return linesOf(text).map((line) => Number(/line (\d+)/.exec(line)?.[1]))
       })
       assert.deepStrictEqual(
@@ -185,12 +186,12 @@ describe("rotation by size", () => {
       const file = path.join(dir, "tasks.log")
       yield* Effect.scoped(
         Effect.flatMap(NodeLogger.file({ path: file, maxBytes: 100, backups: 0 }), (observer) =>
-          Effect.forEach([0, 1, 2, 3], (i) => show(observer, line(i)))
+          Effect.forEach([0, 1, 2, 3, 4], (i) => show(observer, line(i)))
         )
       )
       assert.deepStrictEqual(fs.readdirSync(dir), ["tasks.log"])
       assert.lengthOf(linesOf(read(file)), 1)
-      assert.include(read(file), "line 3")
+      assert.include(read(file), "line 4")
     })
   )
 
@@ -209,6 +210,62 @@ describe("rotation by size", () => {
       assert.lengthOf(linesOf(read(file)), 5)
       assert.lengthOf(heard, 1)
       assert.include(heard[0], "cannot be rotated")
+    })
+  )
+})
+
+describe("a rotated file", () => {
+  it.scoped("is opened anew after an error, and no line is joined to half of one", () =>
+    Effect.gen(function* () {
+      const dir = yield* directory
+      const file = path.join(dir, "sub", "tasks.log")
+      fs.mkdirSync(path.dirname(file))
+      const { heard, layer } = hearing()
+      const scope = yield* Scope.make()
+      const observer = yield* Scope.extend(NodeLogger.file({ path: file, maxBytes: 100, backups: 9 }), scope).pipe(
+        Effect.provide(layer)
+      )
+      fs.rmSync(path.dirname(file), { recursive: true })
+      // these are written to the file that is gone, and rotated; then there is no place for a new file
+      fs.writeFileSync(path.dirname(file), "in the way")
+      yield* Effect.forEach([0, 1], (i) => show(observer, line(i)))
+      yield* eventually(() => heard.some((message) => message.includes("cannot be written")))
+      fs.rmSync(path.dirname(file))
+      fs.mkdirSync(path.dirname(file))
+      fs.writeFileSync(file, "half a li")
+      yield* show(observer, line(2))
+      yield* eventually(() => heard.some((message) => message.includes("can be written again")))
+      yield* Scope.close(scope, Exit.void)
+      const [half, whole] = linesOf(read(file))
+      assert.strictEqual(half, "half a li")
+      assert.include(whole, "line 2")
+    })
+  )
+
+  it.effect("is a regular one", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Effect.scoped(NodeLogger.file({ path: "/dev/null" })))
+      assert.strictEqual(error._tag, "LogFileError")
+      assert.include(error.message, "is not a file")
+    })
+  )
+
+  it.scoped("rotates again once that is possible, and loses nothing meanwhile", () =>
+    Effect.gen(function* () {
+      const file = path.join(yield* directory, "tasks.log")
+      fs.mkdirSync(path.join(`${file}.1`, "full"), { recursive: true })
+      const { heard, layer } = hearing()
+      const scope = yield* Scope.make()
+      const observer = yield* Scope.extend(NodeLogger.file({ path: file, maxBytes: 100, backups: 1 }), scope).pipe(
+        Effect.provide(layer)
+      )
+      yield* Effect.forEach([0, 1, 2, 3], (i) => show(observer, line(i)))
+      yield* eventually(() => heard.length === 1 && linesOf(read(file)).length === 4)
+      fs.rmSync(`${file}.1`, { recursive: true })
+      yield* show(observer, line(4))
+      yield* Scope.close(scope, Exit.void)
+      assert.lengthOf(linesOf(read(`${file}.1`)), 4)
+      assert.include(read(file), "line 4")
     })
   )
 })

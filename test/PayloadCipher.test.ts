@@ -13,9 +13,12 @@ import {
   TaskConsumer,
   TaskError,
   type TaskEvents,
+  TaskExecutor,
   TaskGroup,
   TaskManager,
-  TaskRun
+  TaskRun,
+  TaskSchedule,
+  TaskScheduler
 } from "@effect-tasks/core"
 import { SqliteBackend } from "@effect-tasks/sql"
 import * as PgBackend from "@effect-tasks/sql/PgBackend"
@@ -25,6 +28,7 @@ import {
   FastCheck,
   Layer,
   Logger,
+  LogLevel,
   Option,
   Redacted,
   Schema,
@@ -367,6 +371,237 @@ describe("keys that come and go", () => {
   )
 })
 
+describe("schedules", () => {
+  const Declared = Task.make("Declared", {
+    payload: { card: Schema.String },
+    schedule: TaskSchedule.every("1 hour"),
+    schedulePayload: { card: "declared" }
+  })
+  const Plain = Task.make("Plain", { schedule: TaskSchedule.every("1 minute", { overlap: "allow" }) })
+
+  const client = Effect.provide(TaskScheduler.TaskScheduler, TaskScheduler.client)
+  const add = (name: string, card: string) =>
+    Effect.flatMap(client, (scheduler) =>
+      scheduler.add(name, {
+        task: Pay,
+        payload: { card },
+        schedule: TaskSchedule.every("1 minute", { overlap: "allow" })
+      })
+    )
+  const storedOf = (name: string) =>
+    Effect.flatMap(Store.Store, (store) =>
+      Effect.flatMap(store.schedules, (all) => Option.fromNullable(all.find((one) => one.name === name)))
+    )
+  const payloadsOf = (schedule: string) =>
+    Effect.flatMap(TaskManager.TaskManager, (manager) =>
+      Effect.map(manager.runs({ tag: `schedule:${schedule}` }), ({ items }) => items.map(({ payload }) => payload))
+    )
+  const start = TaskScheduler.make(TaskGroup.make(Plain), { scope: "plain" })
+
+  /** Lets time pass until something is so; encryption takes real time. */
+  const until = <E, R>(isSo: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
+    Effect.gen(function* () {
+      while (!(yield* isSo)) {
+        yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2)))
+      }
+    })
+  const isFired = (schedule: string, times: number) =>
+    Effect.map(payloadsOf(schedule), (payloads) => payloads.length >= times)
+
+  it.scoped("keep their payload under the first key, and whoever has the key fires them", () =>
+    Effect.gen(function* () {
+      const memory = yield* sharedMemory
+      yield* inProcess(memory, [A])(add("made", "x"))
+      const inClear = inProcess(memory, [])
+      const before = yield* inClear(storedOf("made"))
+      assert.match(before.run, /"payload":"~1\.A\.r\./)
+      yield* inProcess(memory, [B, A])(
+        Effect.gen(function* () {
+          const scheduler = yield* start
+          assert.deepStrictEqual((yield* scheduler.get("made")).payload, { card: "x" })
+          yield* TestClock.adjust("1 minute")
+          yield* until(isFired("made", 1))
+          yield* scheduler.trigger("made")
+          assert.deepStrictEqual(yield* payloadsOf("made"), [{ card: "x" }, { card: "x" }])
+        })
+      )
+      // whatever is written of it is encrypted anew, so the old key is not needed for ever
+      const after = yield* inClear(storedOf("made"))
+      assert.match(after.run, /"payload":"~1\.B\.r\./)
+      assert.deepStrictEqual(
+        yield* inClear(payloadsOf("made")),
+        Array.from({ length: 2 }, () => new TaskRun.Encrypted({ keyId: "B" }))
+      )
+      yield* inProcess(memory, [B])(
+        Effect.gen(function* () {
+          assert.deepStrictEqual((yield* (yield* client).get("made")).payload, { card: "x" })
+          assert.deepStrictEqual(yield* payloadsOf("made"), [{ card: "x" }, { card: "x" }])
+        })
+      )
+    })
+  )
+
+  for (const keys of [[B], []]) {
+    it.scoped(
+      `one that cannot be decrypted is left as it is, ${keys.length === 0 ? "without a cipher" : "without its key"}`,
+      () =>
+        Effect.gen(function* () {
+          const memory = yield* sharedMemory
+          yield* inProcess(memory, [A])(add("made", "x"))
+          const errors: Array<string> = []
+          const heard = Logger.make<unknown, void>(({ logLevel, message }) => {
+            if (LogLevel.greaterThanEqual(logLevel, LogLevel.Warning)) {
+              errors.push(`${logLevel.label} ${[message].flat().join(" ")}`)
+            }
+          })
+          yield* inProcess(
+            memory,
+            keys
+          )(
+            Effect.gen(function* () {
+              const before = yield* storedOf("made")
+              const scheduler = yield* start
+              for (const times of [1, 2]) {
+                yield* TestClock.adjust("1 minute")
+                yield* until(isFired("Plain", times))
+              }
+              assert.deepStrictEqual(yield* payloadsOf("made"), [])
+              assert.deepStrictEqual(yield* storedOf("made"), before)
+              assert.deepStrictEqual((yield* scheduler.get("made")).payload, new TaskRun.Encrypted({ keyId: "A" }))
+              const refusal = yield* Effect.flip(scheduler.trigger("made"))
+              assert.strictEqual(refusal._tag, "InvalidSchedule")
+              assert.include(refusal.message, 'the key "A"')
+              // what needs no payload can be done, and does not make it another one
+              yield* scheduler.pause("made")
+              yield* scheduler.resume("made")
+              assert.strictEqual((yield* storedOf("made")).run, before.run)
+            }).pipe(Effect.provide(Logger.add(heard)))
+          )
+          assert.lengthOf(errors, 1)
+          assert.match(errors[0]!, /^ERROR a schedule is left out: the schedule "made".*the key "A".*PayloadCipher/)
+          // with the key again it is fired
+          yield* inProcess(memory, [A])(
+            Effect.gen(function* () {
+              yield* start
+              yield* TestClock.adjust("1 minute")
+              yield* until(isFired("made", 1))
+              assert.deepInclude(yield* payloadsOf("made"), { card: "x" })
+            })
+          )
+        })
+    )
+  }
+
+  it.scoped(
+    "what the code declared is compared without being written anew, and is not overwritten without its key",
+    () =>
+      Effect.gen(function* () {
+        const memory = yield* sharedMemory
+        const declare = Effect.zipRight(TaskScheduler.make(TaskGroup.make(Declared)), storedOf("Declared"))
+        const first = yield* inProcess(memory, [A])(declare)
+        assert.deepStrictEqual(JSON.parse(first.run).payload, '{"card":"declared"}')
+        yield* inProcess(memory, [A])(
+          Effect.flatMap(client, (scheduler) =>
+            scheduler.edit("Declared", { task: Declared, payload: { card: "edited" } })
+          )
+        )
+        for (const keys of [[A], [B, A], [B], []]) {
+          yield* inProcess(memory, keys)(declare)
+        }
+        const again = yield* inProcess(memory, [A])(storedOf("Declared"))
+        assert.strictEqual(again.revision, first.revision + 1)
+        assert.deepStrictEqual(JSON.parse(again.run).payload, '{"card":"edited"}')
+        assert.strictEqual(again.declared, first.declared)
+      })
+  )
+
+  it.scoped("the payload of one does not open in another one, nor in a run", () =>
+    Effect.gen(function* () {
+      const memory = yield* sharedMemory
+      yield* inProcess(memory, [A])(Effect.zipRight(add("one", "x"), add("other", "y")))
+      yield* inProcess(
+        memory,
+        []
+      )(
+        Effect.gen(function* () {
+          const [one, other] = [yield* storedOf("one"), yield* storedOf("other")]
+          const moved = { ...other, run: one.run, revision: other.revision + 1 }
+          yield* (yield* Broker.Broker).putSchedules([{ schedule: moved, expected: other.revision, runs: [] }])
+        })
+      )
+      yield* inProcess(memory, [A])(
+        Effect.gen(function* () {
+          const scheduler = yield* client
+          assert.deepStrictEqual((yield* scheduler.get("other")).payload, new TaskRun.Encrypted({ keyId: "A" }))
+          assert.strictEqual((yield* Effect.flip(scheduler.trigger("other")))._tag, "InvalidSchedule")
+          assert.deepStrictEqual((yield* scheduler.get("one")).payload, { card: "x" })
+        })
+      )
+    })
+  )
+
+  it.effect.prop(
+    "a schedule is given back as it was, whatever its texts are",
+    [FastCheck.string(), FastCheck.json()],
+    ([name, text]) =>
+      Effect.gen(function* () {
+        const memory = yield* sharedMemory
+        const template = JSON.stringify({ payload: text, queue: name })
+        yield* inProcess(memory, [A])(
+          Effect.gen(function* () {
+            yield* add("made", "x")
+            const made = yield* storedOf("made")
+            const broker = yield* Broker.Broker
+            for (const [i, run] of [template, text, name].entries()) {
+              const other = { ...made, name: `${name}${i}`, run, declared: text }
+              yield* broker.putSchedules([{ schedule: other, expected: null, runs: [] }])
+              assert.deepStrictEqual(yield* storedOf(other.name), other)
+            }
+          })
+        )
+      }).pipe(Effect.scoped),
+    { fastCheck: { numRuns: 15 } }
+  )
+})
+
+describe("an executor", () => {
+  it.scopedLive("gets the payload in clear, and its result is encrypted", () =>
+    Effect.gen(function* () {
+      const memory = yield* sharedMemory
+      const Remote = Task.make("Remote", {
+        payload: { card: Schema.String },
+        success: Schema.String,
+        executor: "thread"
+      })
+      const group = TaskGroup.make(Remote)
+      const asked: Array<string> = []
+      const place = Layer.succeed(TaskExecutor.TaskExecutor, {
+        reserve: () =>
+          Effect.succeed<TaskExecutor.Perform>(({ run }) => {
+            asked.push(run.payload)
+            return Effect.succeed({ _tag: "Outcome", outcome: { _tag: "Success", value: "receipt" } })
+          })
+      })
+      const id = yield* inProcess(memory, [A])(
+        Effect.gen(function* () {
+          const handlers = Layer.provide(TaskExecutor.layer(group), place)
+          yield* Effect.provide(TaskConsumer.make(group, { grace: 0 }), handlers)
+          const run = yield* Remote.queue({ card: "x" })
+          assert.strictEqual(yield* run.await, "receipt")
+          return run.id
+        })
+      )
+      assert.deepStrictEqual(asked, ['{"card":"x"}'])
+      const manager = Effect.flatMap(TaskManager.TaskManager, (manager) => manager.get(id))
+      const stored = yield* inProcess(memory, [])(manager)
+      assert.deepStrictEqual(
+        [stored.payload, stored.outcome],
+        [new TaskRun.Encrypted({ keyId: "A" }), new TaskRun.Encrypted({ keyId: "A" })]
+      )
+    })
+  )
+})
+
 describe("where a payload passes from one request to another's run", () => {
   const replacing = { key: "k", onConflict: "replace" } as const
   const debouncing = { key: "k", debounce: "10 minutes" } as const
@@ -419,6 +654,47 @@ const secret = "4929-1234-SECRET-ü"
 
 /** The ways in which JSON writes it too. */
 const traces = ["4929-1234-SECRET", Buffer.from("4929-1234-SECRET").toString("base64").slice(0, 18)]
+
+/** Schedules with a secret, one declared and one made at runtime, which are fired and triggered; a one-shot, and a buffered run. */
+const secretSchedules = Effect.gen(function* () {
+  const schedule = TaskSchedule.every("1 hour", { immediately: true, overlap: "allow" })
+  const Later = Task.make("Later", { payload: { card: Schema.String } })
+  const Fired = Task.make("Fired", {
+    payload: { card: Schema.String },
+    schedule,
+    schedulePayload: { card: secret }
+  })
+  const manager = yield* TaskManager.TaskManager
+  const scheduler = yield* TaskScheduler.make(TaskGroup.make(Fired))
+  yield* scheduler.add("made", { task: Later, payload: { card: secret }, schedule })
+  yield* scheduler.trigger("made")
+  yield* scheduler.once("once", { task: Later, payload: { card: secret }, at: Date.now() + 3_600_000 })
+  const buffered = yield* manager.runtimeQueue()
+  assert.strictEqual(buffered(Later, { card: secret }), "accepted")
+  yield* manager.queueRun(yield* manager.createRun(Later, { card: secret }))
+  const payloads = Effect.map(
+    Effect.zipWith(manager.runs({ task: "Fired" }), manager.runs({ task: "Later" }), (a, b) => [
+      ...a.items,
+      ...b.items
+    ]),
+    (runs) => runs.map(({ payload }) => payload)
+  )
+  // a tick of each, what was triggered, the one-shot, and the two others
+  let all = yield* payloads
+  while (all.length < 6) {
+    yield* Effect.sleep("5 millis")
+    all = yield* payloads
+  }
+  assert.deepStrictEqual(
+    all,
+    Array.from({ length: 6 }, () => ({ card: secret }))
+  )
+  const records = yield* scheduler.list
+  assert.deepStrictEqual(
+    records.map(({ payload }) => payload),
+    [{ card: secret }, { card: secret }]
+  )
+})
 
 /** Everything that may carry a secret: payload, result, error, defect, reason, log line, progress, and an attempt that crashed. */
 const secretWork = Effect.gen(function* () {
@@ -473,6 +749,7 @@ const secretWork = Effect.gen(function* () {
   const ids = [crashing.id, ...more.map(({ id }) => id), unfit.id]
   yield* Effect.forEach(ids, (id) => Effect.exit(manager.handle(Work, id).await))
   yield* replaced.cancel()
+  yield* secretSchedules
   const inline = yield* Effect.provide(Work.execute({ how: "succeed", card: secret }), handler)
   assert.strictEqual(inline, secret)
   return { ids, replaced: replaced.id }
@@ -511,7 +788,7 @@ const inMemory: Effect.Effect<Resting, never, Scope.Scope> = Effect.map(sharedMe
     const store = yield* Store.Store
     const runs = yield* store.runs({ limit: 1_000 })
     const lines = yield* Effect.forEach(runs, ({ id }) => store.logs(id, { fromSeq: 0, limit: 1_000 }))
-    return JSON.stringify([runs, lines])
+    return JSON.stringify([runs, lines, yield* store.schedules])
   }).pipe(Effect.provide(backend))
 }))
 

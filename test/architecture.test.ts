@@ -24,12 +24,23 @@ const allowedImports: Record<string, ReadonlyArray<string>> = {
   ],
   redis: ["effect", "@effect/platform", "ioredis", "@effect-tasks/core", "node:"],
   workflow: ["effect", "@effect/platform", "@effect/workflow", "@effect-tasks/core"],
-  node: ["effect", "@effect/platform", "@effect/platform-node", "@effect/cli", "@effect-tasks/core", "node:"]
+  node: [
+    "effect",
+    "@effect/platform",
+    "@effect/platform-node",
+    "@effect/cli",
+    "rotating-file-stream",
+    "@effect-tasks/core",
+    "node:"
+  ]
 }
 
 /** The reading order of core's public modules: each imports only modules that stand above it. */
 const readingOrder = [
   "TaskError",
+  "ScheduleError",
+  "LockError",
+  "SubscriptionError",
   "TaskState",
   "TaskPriority",
   "RetryPolicy",
@@ -38,6 +49,9 @@ const readingOrder = [
   "TaskEvent",
   "TaskRun",
   "Store",
+  "Operating",
+  "Scheduling",
+  "Locking",
   "Broker",
   "RunRecord",
   "Admission",

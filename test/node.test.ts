@@ -178,9 +178,10 @@ describe("configuration", () => {
         cleanup: Duration.seconds(5),
         prefetch: 500,
         tracing: "parent",
-        queueLimits: {}
+        queueLimits: {},
+        maxLogLines: 1_000
       })
-      assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 1_048_576 })
+      assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 1_048_576, maxLogLines: 1_000 })
     }).pipe(Effect.provide(withConfig({})))
   )
 
@@ -204,13 +205,15 @@ describe("configuration", () => {
         cleanup: Duration.seconds(4),
         prefetch: 0,
         tracing: "link",
-        queueLimits: { mail: 5, print: 1 }
+        queueLimits: { mail: 5, print: 1 },
+        maxLogLines: 0
       })
-      assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 100 })
+      assert.deepStrictEqual(yield* NodeTasks.config.manager, { maxPayloadBytes: 100, maxLogLines: 0 })
     }).pipe(
       Effect.provide(
         withConfig({
           EFFECT_TASKS_LOG_LEVEL: "trace",
+          EFFECT_TASKS_MAX_LOG_LINES: "0",
           EFFECT_TASKS_LOG_FORMAT: "json",
           EFFECT_TASKS_LOG_LIFECYCLE: "true",
           EFFECT_TASKS_LOG_FILE: "/var/log/tasks.log",

@@ -1,6 +1,6 @@
 /* Fleets of subscriptions, against a broker that the test plays, in virtual time. */
 import { assert, describe, it } from "@effect/vitest"
-import { Subscription, TaskError } from "@effect-tasks/core"
+import { Subscription, SubscriptionError, TaskError } from "@effect-tasks/core"
 import {
   Cause,
   Chunk,
@@ -196,7 +196,7 @@ describe("health", () => {
       const fleet = yield* Subscription.manager
       const make = Subscription.make("orders", { pull: Stream.never, handle: () => Effect.void })
       yield* fleet.create(make)
-      assert.instanceOf(yield* Effect.flip(fleet.create(make)), TaskError.DuplicateSubscription)
+      assert.instanceOf(yield* Effect.flip(fleet.create(make)), SubscriptionError.DuplicateSubscription)
     })
   )
 
@@ -309,7 +309,7 @@ describe("a dead pull", () => {
     Effect.gen(function* () {
       const failures: Array<string> = []
       const fleet = yield* Subscription.manager
-      const isFatal = (failure: TaskError.PullEnded | TaskError.PullDied) => {
+      const isFatal = (failure: SubscriptionError.PullEnded | SubscriptionError.PullDied) => {
         failures.push(failure._tag)
         return true
       }
@@ -367,7 +367,7 @@ describe("start", () => {
         const fiber = yield* Effect.fork(Effect.flip(fleet.start))
         yield* TestClock.adjust("10 seconds")
         const error = yield* Fiber.join(fiber)
-        assert.instanceOf(error, TaskError.SubscriptionNotStarted)
+        assert.instanceOf(error, SubscriptionError.SubscriptionNotStarted)
         assert.strictEqual(error.subscription, "bad")
         assert.include(error.message, "down")
         assert.deepStrictEqual(yield* fleet.alive, { good: false, bad: false, never: false })
@@ -473,8 +473,8 @@ describe("shutdown", () => {
       })
       assert.strictEqual(first, second)
       const other = Subscription.make("other", { pull: Stream.never, handle: () => Effect.void })
-      assert.instanceOf(yield* Effect.flip(fleet.create(other)), TaskError.NotRunning)
-      assert.instanceOf(yield* Effect.flip(fleet.start), TaskError.NotRunning)
+      assert.instanceOf(yield* Effect.flip(fleet.create(other)), SubscriptionError.NotRunning)
+      assert.instanceOf(yield* Effect.flip(fleet.start), SubscriptionError.NotRunning)
     })
   )
 
@@ -532,7 +532,7 @@ describe("layer", () => {
       const { pull, state } = yield* makeBroker
       state.isDown = true
       const Live = Subscription.layer([Subscription.make("orders", { pull, handle: () => Effect.void })])
-      assert.instanceOf(yield* Effect.flip(Effect.scoped(Layer.build(Live))), TaskError.SubscriptionNotStarted)
+      assert.instanceOf(yield* Effect.flip(Effect.scoped(Layer.build(Live))), SubscriptionError.SubscriptionNotStarted)
     })
   )
 })

@@ -1,6 +1,6 @@
 /* Sources and their consumer, in virtual time. */
 import { assert, describe, it } from "@effect/vitest"
-import { TaskError, TaskSource } from "@effect-tasks/core"
+import { SubscriptionError, TaskError, TaskSource } from "@effect-tasks/core"
 import {
   Cause,
   Chunk,
@@ -251,7 +251,7 @@ describe("a polling source", () => {
   it.scoped("stops when its sink is not running any more", () =>
     Effect.gen(function* () {
       const { polls, source } = yield* open(nothing)
-      yield* source.start({ ...recorder().sink, noTasksFound: new TaskError.NotRunning({ name: "gone" }) })
+      yield* source.start({ ...recorder().sink, noTasksFound: new SubscriptionError.NotRunning({ name: "gone" }) })
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(yield* polls, 1)
     })
@@ -338,7 +338,7 @@ describe("the rules of parallelLimitedConsumer", () => {
       assert.deepStrictEqual(calls, ["start"])
       assert.isFalse(yield* isDone)
       const error = yield* Effect.flip(consumer.consume(source))
-      assert.instanceOf(error, TaskError.AlreadyRunning)
+      assert.instanceOf(error, SubscriptionError.AlreadyRunning)
       assert.include(error.message, "mirrors")
       assert.deepStrictEqual(calls, ["start"])
     })
@@ -579,7 +579,7 @@ describe("the rules of parallelLimitedConsumer", () => {
       const { empty, fiber, offer } = yield* consuming()
       yield* empty
       yield* Fiber.join(fiber)
-      assert.instanceOf(yield* Effect.flip(offer(Effect.void)), TaskError.NotRunning)
+      assert.instanceOf(yield* Effect.flip(offer(Effect.void)), SubscriptionError.NotRunning)
     })
   )
 })

@@ -1,18 +1,18 @@
 import { assert } from "@effect/vitest"
-import { Broker } from "@effect-tasks/core"
+import { Broker, type Operating } from "@effect-tasks/core"
 import { Effect, Queue } from "effect"
 import { claim, enqueue, enqueueOne, idsOf, lease, servedTask, settleAll, waiting } from "./encoded.js"
 import { eventually, type Family, openProcess } from "./harness.js"
 
-const add = (...controls: ReadonlyArray<Broker.Control>) =>
+const add = (...controls: ReadonlyArray<Operating.Control>) =>
   Effect.flatMap(Broker.Broker, (broker) => broker.control({ add: controls, remove: [] }))
 
-const remove = (...controls: ReadonlyArray<Broker.Control>) =>
+const remove = (...controls: ReadonlyArray<Operating.Control>) =>
   Effect.flatMap(Broker.Broker, (broker) => broker.control({ add: [], remove: controls }))
 
-const pausedQueue: Broker.Control = { of: "queue", name: "default", state: "paused" }
-const pausedTask: Broker.Control = { of: "task", name: "T", state: "paused" }
-const disabledTask: Broker.Control = { of: "task", name: "T", state: "disabled" }
+const pausedQueue: Operating.Control = { of: "queue", name: "default", state: "paused" }
+const pausedTask: Operating.Control = { of: "task", name: "T", state: "paused" }
+const disabledTask: Operating.Control = { of: "task", name: "T", state: "disabled" }
 
 /** What operators decide about queues and tasks, and holds by key. */
 export const controls: Family = (rule) => {
@@ -70,7 +70,8 @@ export const controls: Family = (rule) => {
       yield* one.close
       const other = yield* openProcess
       const broker = yield* Broker.Broker
-      const sorted = (all: ReadonlyArray<Broker.Control>) => all.map(({ name, of, state }) => [of, name, state]).sort()
+      const sorted = (all: ReadonlyArray<Operating.Control>) =>
+        all.map(({ name, of, state }) => [of, name, state]).sort()
       assert.deepStrictEqual(sorted(yield* broker.controls), sorted([pausedQueue, disabledTask]))
       yield* enqueue({})
       assert.deepStrictEqual(idsOf(yield* other.run(claim())), [])

@@ -1,10 +1,10 @@
 import { assert } from "@effect/vitest"
-import { Broker, type TaskRun } from "@effect-tasks/core"
+import { Broker, type Operating, type TaskRun } from "@effect-tasks/core"
 import { Effect } from "effect"
 import { claim, ended, enqueue, enqueueAndClaim, enqueueOne, ids, idsOf, settle, stored } from "./encoded.js"
 import { type Family, Storage } from "./harness.js"
 
-const edit = (all: ReadonlyArray<TaskRun.RunId>, fields: Partial<Broker.Edit>) =>
+const edit = (all: ReadonlyArray<TaskRun.RunId>, fields: Partial<Operating.Edit>) =>
   Effect.flatMap(Broker.Broker, (broker) => broker.edit({ ids: all, priority: null, dueAt: null, now: 0, ...fields }))
 
 /** Changes of runs that wait. */

@@ -1,12 +1,12 @@
 import { assert } from "@effect/vitest"
-import { Broker } from "@effect-tasks/core"
+import { Broker, type Locking } from "@effect-tasks/core"
 import { Effect, Queue } from "effect"
 import { eventually, type Family, openProcess } from "./harness.js"
 
 const acquire = (name: string, owner: string, now: number, leaseUntil: number) =>
   Effect.flatMap(Broker.Broker, (broker) => broker.acquireLock({ name, owner, now, leaseUntil }))
 
-const fenceOf = (result: Broker.LockResult): number => {
+const fenceOf = (result: Locking.LockResult): number => {
   assert(result._tag === "Acquired")
   return result.fence
 }

@@ -1,6 +1,6 @@
 import { assert } from "@effect/vitest"
 import { CurrentRun, Store, Task, TaskError, TaskGroup, TaskManager } from "@effect-tasks/core"
-import { Effect, Option, Schema } from "effect"
+import { Duration, Effect, Option, Schema } from "effect"
 import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, recordEvents } from "./observing.js"
 
@@ -69,7 +69,11 @@ export const queueing: Family = (rule) => {
         ["queue", { queue: "" }],
         ["group", { group: "a\nb" }],
         ["tags", { tags: ["ok", "x".repeat(201)] }],
-        ["idempotencyKey", { idempotencyKey: "" }]
+        ["idempotencyKey", { idempotencyKey: "" }],
+        ["idempotencyKey.hold", { idempotencyKey: { key: "k", hold: Duration.infinity } }],
+        ["idempotencyKey.throttle", { idempotencyKey: { key: "k", throttle: Number.POSITIVE_INFINITY } }],
+        ["idempotencyKey.debounce", { idempotencyKey: { key: "k", debounce: Duration.infinity } }],
+        ["idempotencyKey.maxWait", { idempotencyKey: { key: "k", debounce: "1 second", maxWait: Duration.infinity } }]
       ]
       for (const [option, options] of wrong) {
         const error = yield* Effect.flip(Greet.queue({ name: "a" }, options))

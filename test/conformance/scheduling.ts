@@ -2,6 +2,7 @@ import { assert } from "@effect/vitest"
 import {
   Broker,
   CurrentRun,
+  type ScheduleError,
   Store,
   Task,
   TaskError,
@@ -464,7 +465,7 @@ const operating: Family = (rule) => {
       assert.strictEqual(yield* tagOf(scheduler.preview("a", 0)), "InvalidOption")
       for (const call of [scheduler.remove, scheduler.pause, scheduler.resume, scheduler.trigger, scheduler.get]) {
         assert.strictEqual(
-          yield* tagOf(call("b") as Effect.Effect<unknown, TaskError.ScheduleNotFound>),
+          yield* tagOf(call("b") as Effect.Effect<unknown, ScheduleError.ScheduleNotFound>),
           "ScheduleNotFound"
         )
       }

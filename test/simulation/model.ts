@@ -1,4 +1,4 @@
-import { type Broker, RunRecord, type TaskRun, TaskState } from "@effect-tasks/core"
+import { type Broker, type Operating, RunRecord, type TaskRun, TaskState } from "@effect-tasks/core"
 import type { Cause } from "effect"
 import { Controls, Limits } from "./rules.js"
 import { Violation } from "./violation.js"
@@ -69,7 +69,7 @@ export class Model {
   }
 
   /** The controls in force. */
-  get controls(): ReadonlyArray<Broker.Control> {
+  get controls(): ReadonlyArray<Operating.Control> {
     return this.rules.all
   }
 
@@ -137,7 +137,7 @@ export class Model {
     )
   }
 
-  edited({ dueAt, ids, now, priority }: Broker.Edit, answers: ReadonlyArray<Broker.EditResult>): void {
+  edited({ dueAt, ids, now, priority }: Operating.Edit, answers: ReadonlyArray<Operating.EditResult>): void {
     ids.forEach((id, i) => {
       const answer = answers[i]!
       const known = this.runs.get(id)
@@ -298,7 +298,7 @@ export class Model {
     }
   }
 
-  cancelled(ids: ReadonlyArray<TaskRun.RunId>, reason: string, answers: ReadonlyArray<Broker.CancelResult>): void {
+  cancelled(ids: ReadonlyArray<TaskRun.RunId>, reason: string, answers: ReadonlyArray<Operating.CancelResult>): void {
     ids.forEach((id, i) => {
       const answer = answers[i]!
       const known = this.runs.get(id)

@@ -1,4 +1,4 @@
-import type { Broker, TaskRun } from "@effect-tasks/core"
+import type { Broker, Operating, TaskRun } from "@effect-tasks/core"
 import { Cause, Effect, Exit } from "effect"
 import type { Services } from "./backends.js"
 import { Model } from "./model.js"
@@ -113,20 +113,21 @@ export class Oracle {
       }
       case "cancel": {
         const { ids, reason } = arg as { readonly ids: ReadonlyArray<TaskRun.RunId>; readonly reason: string }
-        const answers = exit.value as ReadonlyArray<Broker.CancelResult>
+        const answers = exit.value as ReadonlyArray<Operating.CancelResult>
         model.cancelled(ids, reason, answers)
         return `cancel ${ids.map((id, i) => `${model.label(id)} ${answers[i]?._tag}`).join(", ")}`
       }
       case "edit": {
-        const request = arg as Broker.Edit
-        const answers = exit.value as ReadonlyArray<Broker.EditResult>
+        const request = arg as Operating.Edit
+        const answers = exit.value as ReadonlyArray<Operating.EditResult>
         model.edited(request, answers)
         return `edit ${request.ids.map((id, i) => `${model.label(id)} ${answers[i]?._tag}`).join(", ")}`
       }
       case "control": {
         const changes = arg as Parameters<typeof Broker.Broker.Service.control>[0]
         model.controlled(changes)
-        const told = (all: ReadonlyArray<Broker.Control>) => all.map(({ name, of, state }) => `${of} ${name} ${state}`)
+        const told = (all: ReadonlyArray<Operating.Control>) =>
+          all.map(({ name, of, state }) => `${of} ${name} ${state}`)
         return `control +[${told(changes.add).join(", ")}] -[${told(changes.remove).join(", ")}]`
       }
       default:

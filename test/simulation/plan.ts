@@ -1,4 +1,4 @@
-import type { Broker, TaskConsumer, TaskTest } from "@effect-tasks/core"
+import type { Operating, TaskConsumer, TaskTest } from "@effect-tasks/core"
 import type { Feature } from "./features/feature.js"
 import { features } from "./features/index.js"
 import { Draw } from "./random.js"
@@ -14,7 +14,7 @@ export type Happening =
   | { readonly _tag: "Request"; readonly feature: Feature; readonly seed: number }
   | { readonly _tag: "Cancel"; readonly part: number }
   | { readonly _tag: "Edit"; readonly part: number; readonly priority: number; readonly delayMillis: number | null }
-  | { readonly _tag: "Control"; readonly control: Broker.Control; readonly forMillis: number }
+  | { readonly _tag: "Control"; readonly control: Operating.Control; readonly forMillis: number }
   | { readonly _tag: "Kill" }
   | { readonly _tag: "Stop" }
   | { readonly _tag: "Start" }
@@ -65,7 +65,7 @@ const drawConsumer = (draw: Draw): TaskConsumer.Options => ({
   cleanup: draw.pick([1_000, 5_000])
 })
 
-const drawControl = (draw: Draw, chosen: ReadonlyArray<Feature>): Broker.Control => {
+const drawControl = (draw: Draw, chosen: ReadonlyArray<Feature>): Operating.Control => {
   if (draw.chance(0.4)) {
     return { of: "queue", name: draw.pick(["default", "children"]), state: "paused" }
   }

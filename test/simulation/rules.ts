@@ -1,32 +1,32 @@
-import type { Broker, Limit, TaskRun } from "@effect-tasks/core"
+import type { Broker, Limit, Operating, TaskRun } from "@effect-tasks/core"
 
 /*
  * What stands between a run and a claim, written once more, as plainly as can be: no lanes, no turns, no state of a rate.
  */
 
-const controlName = ({ name, of, state }: Broker.Control): string => `${of} ${name} ${state}`
+const controlName = ({ name, of, state }: Operating.Control): string => `${of} ${name} ${state}`
 
 /** The controls in force, and the holds of handlers. */
 export class Controls {
-  private readonly controls = new Map<string, Broker.Control>()
+  private readonly controls = new Map<string, Operating.Control>()
   private readonly holds = new Map<string, number>()
 
   change({
     add,
     remove
   }: {
-    readonly add: ReadonlyArray<Broker.Control>
-    readonly remove: ReadonlyArray<Broker.Control>
+    readonly add: ReadonlyArray<Operating.Control>
+    readonly remove: ReadonlyArray<Operating.Control>
   }) {
     remove.forEach((control) => this.controls.delete(controlName(control)))
     add.forEach((control) => this.controls.set(controlName(control), control))
   }
 
-  get all(): ReadonlyArray<Broker.Control> {
+  get all(): ReadonlyArray<Operating.Control> {
     return Array.from(this.controls.values())
   }
 
-  private has(control: Broker.Control): boolean {
+  private has(control: Operating.Control): boolean {
     return this.controls.has(controlName(control))
   }
 

@@ -1,4 +1,4 @@
-import { Broker, TaskManager, type TaskRun } from "@effect-tasks/core"
+import { Broker, type Operating, TaskManager, type TaskRun } from "@effect-tasks/core"
 import { Effect, Exit, FiberRef, HashSet, Option, Random, Schedule, Scope } from "effect"
 import { type BackendName, open, type Services } from "./backends.js"
 import { Events } from "./events.js"
@@ -164,7 +164,7 @@ class World {
   }
 
   /** Takes a control back, as often as it needs; when the storm is over, nobody is held back. */
-  private lift(control: Broker.Control) {
+  private lift(control: Operating.Control) {
     return Effect.flatMap(Broker.Broker, (broker) => broker.control({ add: [], remove: [control] })).pipe(
       Effect.retry(Schedule.spaced("1 second"))
     )

@@ -19,7 +19,10 @@ import { Context, type Duration, Effect, type Scope } from "effect"
 import type * as Queue from "effect/Queue"
 import type { RunId } from "./internal/run.js"
 import type * as Limit from "./Limit.js"
-import type { EncodedSchedule, LogLine } from "./Store.js"
+import type * as Locking from "./Locking.js"
+import type * as Operating from "./Operating.js"
+import type * as Scheduling from "./Scheduling.js"
+import type { LogLine } from "./Store.js"
 import type { BackendError, IdempotencyConflict, QueueFull } from "./TaskError.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
 
@@ -239,114 +242,6 @@ export interface Extended {
 }
 
 /**
- * What became of one cancellation. `Cancelled` gives the final record; `Requested` means that a consumer holds the run and
- * will be told; `Ended` that the run had ended before; `Unknown` that there is no such run.
- *
- * @since 0.1.0
- * @category models
- */
-export type CancelResult =
-  | { readonly _tag: "Cancelled"; readonly run: EncodedRun; readonly previous: "queued" | "scheduled" }
-  | { readonly _tag: "Requested" }
-  | { readonly _tag: "Ended" }
-  | { readonly _tag: "Unknown" }
-
-/**
- * A change of a run that waits: fields that are not given stay. `dueAt` later than `now` makes it `scheduled`.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Edit {
-  readonly ids: ReadonlyArray<RunId>
-  readonly priority: number | null
-  readonly dueAt: number | null
-  readonly now: number
-}
-
-/**
- * What became of one edit. `Edited` gives the new record, and the state that the run waited in before; `Running` means that a
- * consumer holds the run, and nothing was changed.
- *
- * @since 0.1.0
- * @category models
- */
-export type EditResult =
-  | { readonly _tag: "Edited"; readonly run: EncodedRun; readonly previous: "queued" | "scheduled" }
-  | { readonly _tag: "Running" }
-  | { readonly _tag: "Ended" }
-  | { readonly _tag: "Unknown" }
-
-/**
- * What an operator has decided about a queue or a task. Of what is `paused` no run is claimed. The runs of a task that is
- * `disabled` end as `aborted` when they are due.
- *
- * @since 0.1.0
- * @category models
- */
-export type Control =
-  | { readonly of: "queue"; readonly name: string; readonly state: "paused" }
-  | { readonly of: "task"; readonly name: string; readonly state: "paused" | "disabled" }
-
-/**
- * A wish for a lock. `owner` is a token of this very wish: asked again with it, the answer is the lock that it got before.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LockRequest {
-  readonly name: string
-  readonly owner: string
-  readonly now: number
-  readonly leaseUntil: number
-}
-
-/**
- * A lock that is held. Its `fence` is greater than that of every holder before.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LockRef {
-  readonly name: string
-  readonly fence: number
-}
-
-/**
- * What became of a wish for a lock: it is held now, or by somebody else, whose lease ends at `until` unless it is extended.
- *
- * @since 0.1.0
- * @category models
- */
-export type LockResult =
-  | { readonly _tag: "Acquired"; readonly fence: number }
-  | { readonly _tag: "Held"; readonly until: number }
-
-/**
- * A sign of life for locks. Each has a lease of its own.
- *
- * @since 0.1.0
- * @category models
- */
-export interface LockRenewal {
-  readonly locks: ReadonlyArray<LockRef & { readonly leaseUntil: number }>
-  readonly now: number
-}
-
-/**
- * A new record of a schedule, and the runs that come with it. It is written exactly when the stored record has the revision
- * `expected`, or, where that is `null`, when there is none of the name.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ScheduleChange {
-  readonly schedule: EncodedSchedule
-  readonly expected: number | null
-  readonly runs: ReadonlyArray<EncodedRun>
-}
-
-/**
  * What the broker tells those who listen.
  *
  * - `Work`: something may have become claimable, or due sooner
@@ -370,7 +265,7 @@ export type Signal =
   | { readonly _tag: "Changed" }
 
 /**
- * The operations of a broker.
+ * The operations of a broker: these, and those of `Operating`, `Scheduling` and `Locking`.
  *
  * All fail only with a `BackendError`, whose `transient` says whether the same call may succeed later.
  *
@@ -379,122 +274,72 @@ export type Signal =
  */
 export class Broker extends Context.Tag("@effect-tasks/core/Broker")<
   Broker,
-  {
-    /** The backend's name, for messages: `memory`, `sqlite`, … */
-    readonly name: string
+  Operating.Operations &
+    Scheduling.Operations &
+    Locking.Operations & {
+      /** The backend's name, for messages: `memory`, `sqlite`, … */
+      readonly name: string
 
-    /**
-     * How long a listener waits at the most before it asks again without a signal. Infinite where no signal can be missed
-     * and nobody else can write.
-     */
-    readonly pollInterval: Duration.Duration
+      /**
+       * How long a listener waits at the most before it asks again without a signal. Infinite where no signal can be missed
+       * and nobody else can write.
+       */
+      readonly pollInterval: Duration.Duration
 
-    /**
-     * Whether calls are answered by another process, so that this one can work meanwhile: then a consumer has two exchanges
-     * under way, and performs what one gave while the other is answered.
-     */
-    readonly isRemote: boolean
+      /**
+       * Whether calls are answered by another process, so that this one can work meanwhile: then a consumer has two exchanges
+       * under way, and performs what one gave while the other is answered.
+       */
+      readonly isRemote: boolean
 
-    /** Now, in epoch milliseconds of the clock that all users of this broker share. */
-    readonly now: Effect.Effect<number>
+      /** Now, in epoch milliseconds of the clock that all users of this broker share. */
+      readonly now: Effect.Effect<number>
 
-    /**
-     * Accepts runs in the state `queued` or `scheduled`, all of them or none, durably: they survive a crash as soon as this
-     * returns. Idempotency keys are reserved in the same step. A key that is held gives the holder (`Existing`), or fails
-     * the call with `IdempotencyConflict` where the run says `reject`; then nothing is added. Within one call the first run
-     * with a key wins.
-     *
-     * Where the run says `replace` or `debounce`, a holder that waits gets its payload, priority and limit keys (see
-     * `RunRecord.replaced`); one that is running lets go of the key, and the new run is queued and holds it.
-     *
-     * With `maxQueued` the call fails with `QueueFull`, and nothing is added, when more runs than that would wait.
-     *
-     * The results stand in the order of the runs.
-     */
-    readonly enqueue: (
-      runs: ReadonlyArray<EncodedRun>,
-      options?: EnqueueOptions
-    ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict | QueueFull>
+      /**
+       * Accepts runs in the state `queued` or `scheduled`, all of them or none, durably: they survive a crash as soon as this
+       * returns. Idempotency keys are reserved in the same step. A key that is held gives the holder (`Existing`), or fails
+       * the call with `IdempotencyConflict` where the run says `reject`; then nothing is added. Within one call the first run
+       * with a key wins.
+       *
+       * Where the run says `replace` or `debounce`, a holder that waits gets its payload, priority and limit keys (see
+       * `RunRecord.replaced`); one that is running lets go of the key, and the new run is queued and holds it.
+       *
+       * With `maxQueued` the call fails with `QueueFull`, and nothing is added, when more runs than that would wait.
+       *
+       * The results stand in the order of the runs.
+       */
+      readonly enqueue: (
+        runs: ReadonlyArray<EncodedRun>,
+        options?: EnqueueOptions
+      ) => Effect.Effect<ReadonlyArray<Enqueued>, BackendError | IdempotencyConflict | QueueFull>
 
-    /**
-     * Ends claims, then makes new ones, in one commit and, where the backend can, one round trip.
-     *
-     * **Settlements.** Each is written exactly when its fence is still the run's newest; the answers say so. A final run
-     * leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or kept
-     * as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as `cancelled`.
-     *
-     * **Claim.** Takes up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has
-     * ended, then the due ones by rank (see `TaskPriority`) and id, or in turn where they have groups (see `Admission`). Runs
-     * of other tasks stay for others, and so do all runs of a task or queue that is paused, held or at its limit. No limit is
-     * ever exceeded, whoever claims at the same time. The cost depends neither on the history nor on runs that may not be
-     * taken.
-     */
-    readonly exchange: (exchange: Exchange) => Effect.Effect<Exchanged, BackendError>
+      /**
+       * Ends claims, then makes new ones, in one commit and, where the backend can, one round trip.
+       *
+       * **Settlements.** Each is written exactly when its fence is still the run's newest; the answers say so. A final run
+       * leaves the broker, and on a fused backend enters the history in the same commit; its idempotency key is freed or kept
+       * as the record says. A run that is to be performed again, but that somebody has asked to cancel, ends as `cancelled`.
+       *
+       * **Claim.** Takes up to `limit` runs of the queues and tasks that the consumer serves: first those whose lease has
+       * ended, then the due ones by rank (see `TaskPriority`) and id, or in turn where they have groups (see `Admission`). Runs
+       * of other tasks stay for others, and so do all runs of a task or queue that is paused, held or at its limit. No limit is
+       * ever exceeded, whoever claims at the same time. The cost depends neither on the history nor on runs that may not be
+       * taken.
+       */
+      readonly exchange: (exchange: Exchange) => Effect.Effect<Exchanged, BackendError>
 
-    /** Extends leases, stores progress, and tells which claims are lost and which runs are to be cancelled. */
-    readonly extend: (extension: Extension) => Effect.Effect<Extended, BackendError>
+      /** Extends leases, stores progress, and tells which claims are lost and which runs are to be cancelled. */
+      readonly extend: (extension: Extension) => Effect.Effect<Extended, BackendError>
 
-    /**
-     * Cancels runs: waiting ones at once (they enter the history as `cancelled`), running ones by asking their consumer.
-     * The results stand in the order of the ids.
-     */
-    readonly cancel: (request: {
-      readonly ids: ReadonlyArray<RunId>
-      readonly reason: string
-      readonly now: number
-    }) => Effect.Effect<ReadonlyArray<CancelResult>, BackendError>
+      /**
+       * Tells when what the calling fiber has written is durable: at once, unless the fiber is inside a transaction that this
+       * broker takes part in; then at the end of the outermost one.
+       */
+      readonly atTransactionEnd: (end: TransactionEnd) => Effect.Effect<void>
 
-    /** Changes runs that wait. The results stand in the order of the ids. */
-    readonly edit: (edit: Edit) => Effect.Effect<ReadonlyArray<EditResult>, BackendError>
-
-    /** Adds and removes controls, durably, for all consumers. */
-    readonly control: (changes: {
-      readonly add: ReadonlyArray<Control>
-      readonly remove: ReadonlyArray<Control>
-    }) => Effect.Effect<void, BackendError>
-
-    /**
-     * Fires ticks: writes the new record of each schedule, and accepts its runs (`queued`, without idempotency keys) in the
-     * same commit. Where the record is not the expected one, neither is written: another scheduler was quicker, or somebody
-     * has changed the schedule. So each tick is fired once, and none is lost. The answers stand in the order of the changes.
-     */
-    readonly fire: (changes: ReadonlyArray<ScheduleChange>) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
-
-    /** The same for changes that people and programs make; all schedulers are told (`Schedules`). */
-    readonly putSchedules: (
-      changes: ReadonlyArray<ScheduleChange>
-    ) => Effect.Effect<ReadonlyArray<boolean>, BackendError>
-
-    /** Removes schedules, and tells all schedulers. Their runs stay. Gives how many there were. */
-    readonly removeSchedules: (names: ReadonlyArray<string>) => Effect.Effect<number, BackendError>
-
-    /** The controls in force. */
-    readonly controls: Effect.Effect<ReadonlyArray<Control>, BackendError>
-
-    /**
-     * Takes a lock that nobody holds, or whose lease has ended; at one time it has one holder, whoever asks. A lock that has the
-     * request's `owner` is given again, with the new lease. Locks have nothing to do with the caller's transaction.
-     */
-    readonly acquireLock: (request: LockRequest) => Effect.Effect<LockResult, BackendError>
-
-    /**
-     * Extends the leases of locks, and gives those that are no longer held; one whose lease has ended may be, though nobody has
-     * taken it.
-     */
-    readonly renewLocks: (renewal: LockRenewal) => Effect.Effect<ReadonlyArray<LockRef>, BackendError>
-
-    /** Frees locks; one that is held by somebody else meanwhile stays. */
-    readonly releaseLocks: (locks: ReadonlyArray<LockRef>) => Effect.Effect<void, BackendError>
-
-    /**
-     * Tells when what the calling fiber has written is durable: at once, unless the fiber is inside a transaction that this
-     * broker takes part in; then at the end of the outermost one.
-     */
-    readonly atTransactionEnd: (end: TransactionEnd) => Effect.Effect<void>
-
-    /** The signals from now on. */
-    readonly signals: Effect.Effect<Queue.Dequeue<Signal>, never, Scope.Scope>
-  }
+      /** The signals from now on. */
+      readonly signals: Effect.Effect<Queue.Dequeue<Signal>, never, Scope.Scope>
+    }
 >() {}
 
 /**

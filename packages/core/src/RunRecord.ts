@@ -3,8 +3,9 @@
  *
  * @since 0.1.0
  */
-import type { Edit, Settled, Settlement, Signal } from "./Broker.js"
+import type { Settled, Settlement, Signal } from "./Broker.js"
 import type { Attempt, RunId } from "./internal/run.js"
+import type { Edit } from "./Operating.js"
 import type { Encoded as EncodedRun } from "./TaskRun.js"
 import { isFinal } from "./TaskState.js"
 

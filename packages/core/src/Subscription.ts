@@ -14,7 +14,8 @@ import * as checking from "./internal/checking.js"
 import * as fleet from "./internal/fleet.js"
 import * as runner from "./internal/subscription.js"
 import * as pulling from "./internal/subscriptionPull.js"
-import { type DuplicateSubscription, InvalidOption, type NotRunning, type SubscriptionNotStarted } from "./TaskError.js"
+import type { DuplicateSubscription, NotRunning, SubscriptionNotStarted } from "./SubscriptionError.js"
+import { InvalidOption } from "./TaskError.js"
 
 /**
  * A message that was pulled.

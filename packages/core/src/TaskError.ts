@@ -1,17 +1,15 @@
 /**
- * Every failure that this product reports, as tagged errors whose messages say what to do.
+ * The failures of tasks, their runs and backends, as tagged errors whose messages say what to do. Those of schedules, of locks,
+ * and of sources and subscriptions stand in `ScheduleError`, `LockError` and `SubscriptionError`.
  *
  * Three families:
  *
  * - how a **run** can end without success: `TaskTimeout`, `TaskDefect`, `TaskAborted`, `TaskCancelled`,
  *   `TaskInterrupted`, `TaskRateLimited`, `ExecutorCrashed`, `TooManyCrashes`, `PayloadInvalid`, `ResultInvalid`,
  *   `RunUndecryptable`
- * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `InvalidOption`, `RunNotFound`,
- *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `ExecutorUnavailable`; of schedules
- *   `InvalidSchedule`, `ScheduleExists`, `ScheduleNotFound`; of locks `LockTimeout`, `LockReentered`; of sources and
- *   subscriptions `AlreadyRunning`, `NotRunning`, `DuplicateSubscription`, `SubscriptionNotStarted`
- * - what a **backend** can report: `BackendError`, `SchemaVersionError`, `LostClaim`, `LockLost`; and the pull of a
- *   subscription: `PullEnded`, `PullDied`
+ * - what a **call** can refuse: `PayloadTooLarge`, `IdempotencyConflict`, `QueueFull`, `InvalidOption`, `RunNotFound`,
+ *   `RunNotFinished`, `RunUndecryptable`, `WaitTimeout`, `InvalidTransition`, `DuplicateTask`, `ExecutorUnavailable`
+ * - what a **backend** can report: `BackendError`, `LostClaim`
  *
  * @since 0.1.0
  */
@@ -336,108 +334,6 @@ export class ExecutorUnavailable extends Schema.TaggedError<ExecutorUnavailable>
 }
 
 /**
- * The consumer has a source already.
- *
- * @since 0.1.0
- * @category calls
- */
-export class AlreadyRunning extends Schema.TaggedError<AlreadyRunning>("@effect-tasks/core/TaskError/AlreadyRunning")(
-  "AlreadyRunning",
-  { name: Schema.String }
-) {
-  override get message(): string {
-    return `${this.name} consumes a source already: wait until it has ended, stop it, or make another consumer`
-  }
-}
-
-/**
- * Something was handed to a consumer or a fleet that does not run: it was not begun, or it has ended.
- *
- * @since 0.1.0
- * @category calls
- */
-export class NotRunning extends Schema.TaggedError<NotRunning>("@effect-tasks/core/TaskError/NotRunning")(
-  "NotRunning",
-  { name: Schema.String }
-) {
-  override get message(): string {
-    return `${this.name} is not running: it was not started yet, or it has ended; nothing was taken on`
-  }
-}
-
-/**
- * The fleet has a subscription of this name already.
- *
- * @since 0.1.0
- * @category calls
- */
-export class DuplicateSubscription extends Schema.TaggedError<DuplicateSubscription>(
-  "@effect-tasks/core/TaskError/DuplicateSubscription"
-)("DuplicateSubscription", { subscription: Schema.String }) {
-  override get message(): string {
-    return `two subscriptions are named "${this.subscription}": rename one of them, or its health would hide the other's`
-  }
-}
-
-/**
- * A subscription could not be started. None of the fleet was left running.
- *
- * @since 0.1.0
- * @category calls
- */
-export class SubscriptionNotStarted extends Schema.TaggedError<SubscriptionNotStarted>(
-  "@effect-tasks/core/TaskError/SubscriptionNotStarted"
-)("SubscriptionNotStarted", { subscription: Schema.String, cause: Schema.Defect }) {
-  override get message(): string {
-    const cause = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `the subscription ${this.subscription} could not be started: ${cause}. Those started before it were stopped; start again when that is put right`
-  }
-}
-
-/**
- * A schedule that cannot be used: its expression, its time zone or an option is wrong, or it never comes.
- *
- * @since 0.1.0
- * @category calls
- */
-export class InvalidSchedule extends Schema.TaggedError<InvalidSchedule>(
-  "@effect-tasks/core/TaskError/InvalidSchedule"
-)("InvalidSchedule", { schedule: Schema.String, reason: Schema.String }) {
-  override get message(): string {
-    return `the schedule ${this.schedule} cannot be used: ${this.reason}`
-  }
-}
-
-/**
- * There is a schedule of this name already. Nothing was added.
- *
- * @since 0.1.0
- * @category calls
- */
-export class ScheduleExists extends Schema.TaggedError<ScheduleExists>("@effect-tasks/core/TaskError/ScheduleExists")(
-  "ScheduleExists",
-  { name: Schema.String }
-) {
-  override get message(): string {
-    return `there is a schedule named "${this.name}" already: edit it, or choose another name`
-  }
-}
-
-/**
- * No schedule has this name.
- *
- * @since 0.1.0
- * @category calls
- */
-export class ScheduleNotFound extends Schema.TaggedError<ScheduleNotFound>(
-  "@effect-tasks/core/TaskError/ScheduleNotFound"
-)("ScheduleNotFound", { name: Schema.String }) {
-  override get message(): string {
-    return `there is no schedule named "${this.name}": it was never added on this backend, or it was removed`
-  }
-}
-
-/**
  * A claim whose lease ended was taken over: the write of the old holder was refused.
  *
  * @since 0.1.0
@@ -449,51 +345,6 @@ export class LostClaim extends Schema.TaggedError<LostClaim>("@effect-tasks/core
 }) {
   override get message(): string {
     return `claim ${this.fence} on run ${this.runId} is no longer held: nothing was written`
-  }
-}
-
-/**
- * The lock was not free in time (`wait`).
- *
- * @since 0.1.0
- * @category calls
- */
-export class LockTimeout extends Schema.TaggedError<LockTimeout>("@effect-tasks/core/TaskError/LockTimeout")(
-  "LockTimeout",
-  { lock: Schema.String, waitedMillis: Schema.Number }
-) {
-  override get message(): string {
-    return `the lock ${this.lock} was not free within ${seconds(this.waitedMillis)}; wait longer, or try again later`
-  }
-}
-
-/**
- * The fiber holds this lock already, so it would wait for itself.
- *
- * @since 0.1.0
- * @category calls
- */
-export class LockReentered extends Schema.TaggedError<LockReentered>("@effect-tasks/core/TaskError/LockReentered")(
-  "LockReentered",
-  { lock: Schema.String }
-) {
-  override get message(): string {
-    return `the lock ${this.lock} is held by this fiber already; take it once, around all that needs it`
-  }
-}
-
-/**
- * The lease of a lock could not be extended in time, or somebody else took the lock: what it protected was interrupted.
- *
- * @since 0.1.0
- * @category backends
- */
-export class LockLost extends Schema.TaggedError<LockLost>("@effect-tasks/core/TaskError/LockLost")("LockLost", {
-  lock: Schema.String,
-  fence: Schema.Number
-}) {
-  override get message(): string {
-    return `the lock ${this.lock} (fence ${this.fence}) was lost, and what held it was interrupted; let writes check the fence, and try again`
   }
 }
 
@@ -515,68 +366,6 @@ export class BackendError extends Schema.TaggedError<BackendError>("@effect-task
   override get message(): string {
     const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
     return `${this.backend} failed in ${this.operation}${cause} (${this.transient ? "it may pass; try again" : "trying again will not help"})`
-  }
-}
-
-/**
- * The tables in the database are of another version than this code knows.
- *
- * @since 0.1.0
- * @category backends
- */
-export class SchemaVersionError extends Schema.TaggedError<SchemaVersionError>(
-  "@effect-tasks/core/TaskError/SchemaVersionError"
-)("SchemaVersionError", { backend: Schema.String, found: Schema.Number, known: Schema.Number }) {
-  override get message(): string {
-    return this.found > this.known
-      ? `the ${this.backend} schema has version ${this.found}, newer than the ${this.known} that this program knows: upgrade the program`
-      : `the ${this.backend} schema has version ${this.found}, older than the ${this.known} that this program needs: run the migrations`
-  }
-}
-
-/**
- * A log file cannot be opened.
- *
- * @since 0.1.0
- * @category backends
- */
-export class LogFileError extends Schema.TaggedError<LogFileError>("@effect-tasks/core/TaskError/LogFileError")(
-  "LogFileError",
-  { path: Schema.String, cause: Schema.optional(Schema.Defect) }
-) {
-  override get message(): string {
-    const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
-    return `the log file ${this.path} cannot be opened${cause}; its directory must exist, and this program must be allowed to write there`
-  }
-}
-
-/**
- * The stream of a subscription's messages has ended; it is meant to go on for ever.
- *
- * @since 0.1.0
- * @category backends
- */
-export class PullEnded extends Schema.TaggedError<PullEnded>("@effect-tasks/core/TaskError/PullEnded")("PullEnded", {
-  subscription: Schema.String
-}) {
-  override get message(): string {
-    return `the pull of the subscription ${this.subscription} ended; a pull that may end says so with isFatal`
-  }
-}
-
-/**
- * The stream of a subscription's messages died. `cause` is the rendered cause, with the stack.
- *
- * @since 0.1.0
- * @category backends
- */
-export class PullDied extends Schema.TaggedError<PullDied>("@effect-tasks/core/TaskError/PullDied")("PullDied", {
-  subscription: Schema.String,
-  defect: Schema.Defect,
-  cause: Schema.String
-}) {
-  override get message(): string {
-    return `the pull of the subscription ${this.subscription} died: ${this.cause}`
   }
 }
 

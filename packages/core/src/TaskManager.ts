@@ -154,6 +154,14 @@ export interface Options {
 export const defaultMaxPayloadBytes = 1_048_576
 
 /**
+ * The default of `maxLogLines`.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const defaultMaxLogLines: number = defaultMaxLines
+
+/**
  * A manager, and the events of its runtime, over a backend.
  *
  * @since 0.1.0

@@ -12,7 +12,7 @@
 import { Duration, Either, Option } from "effect"
 import type * as model from "./internal/scheduleModel.js"
 import * as ticks from "./internal/ticks.js"
-import type { InvalidSchedule } from "./TaskError.js"
+import type { InvalidSchedule } from "./ScheduleError.js"
 
 export {
   /**

@@ -22,16 +22,10 @@ import { checkName } from "./internal/scheduleRecords.js"
 import * as scheduler from "./internal/scheduler.js"
 import type { Parts } from "./internal/schedulerParts.js"
 import * as uuid7 from "./internal/uuid7.js"
+import type { InvalidSchedule, ScheduleExists, ScheduleNotFound } from "./ScheduleError.js"
 import { Store } from "./Store.js"
 import type * as Task from "./Task.js"
-import type {
-  BackendError,
-  DuplicateTask,
-  InvalidOption,
-  InvalidSchedule,
-  ScheduleExists,
-  ScheduleNotFound
-} from "./TaskError.js"
+import type { BackendError, DuplicateTask, InvalidOption } from "./TaskError.js"
 import { TaskEvents } from "./TaskEvents.js"
 import * as TaskGroup from "./TaskGroup.js"
 import { defaultMaxPayloadBytes, TaskManager } from "./TaskManager.js"
@@ -69,7 +63,7 @@ export {
   /**
    * An immutable copy of a schedule's record. Times are epoch milliseconds.
    *
-   * - `payload`: the encoded payload of its runs
+   * - `payload`: the encoded payload of its runs, a `TaskRun.Encrypted` where it cannot be decrypted
    * - `source`: whether the code declares it, or it was added at runtime
    * - `scope`: of the scheduler that declares it
    * - `nextTick`: the tick that is fired next, `null` when there is none, or none before the run has ended

@@ -12,7 +12,8 @@ import * as checking from "./internal/checking.js"
 import * as limitedConsumer from "./internal/limitedConsumer.js"
 import * as loop from "./internal/polling.js"
 import * as sourceStream from "./internal/sourceStream.js"
-import type { AlreadyRunning, InvalidOption, NotRunning } from "./TaskError.js"
+import type { AlreadyRunning, NotRunning } from "./SubscriptionError.js"
+import type { InvalidOption } from "./TaskError.js"
 
 /**
  * Whom a source tells what it finds. All three return soon; `taskStarted` does not wait for the task. They fail with

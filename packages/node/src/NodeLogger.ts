@@ -8,14 +8,16 @@
  */
 import * as FileSystem from "@effect/platform/FileSystem"
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
-import { InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
+import { InvalidOption } from "@effect-tasks/core/TaskError"
 import * as TaskLogger from "@effect-tasks/core/TaskLogger"
-import { Effect, type Layer, LogLevel, type Scope } from "effect"
-import { LogFile } from "./internal/logFile.js"
+import { Effect, type Layer, LogLevel, Schema, type Scope } from "effect"
+import type { LogFile, Options as LogFileOptions } from "./internal/logFile.js"
 import * as logLines from "./internal/logLines.js"
+import { RotatingFile } from "./internal/rotatingFile.js"
+import { WatchedFile } from "./internal/watchedFile.js"
 
 /**
- * Who rotates a file: it does so itself by its size (`rotate`), or another program such as logrotate moves it away, and it is
+ * Who rotates a file: it is rotated by its size (`rotate`), or another program such as logrotate moves it away, and it is
  * opened anew (`watched`).
  *
  * @since 0.1.0
@@ -26,7 +28,8 @@ export type FileMode = "rotate" | "watched"
 /**
  * - `path`: the file; its directory must exist. Each process is to have its own, or a `watched` one
  * - `mode`: Default: `rotate`
- * - `maxBytes`: how long a file gets before it is rotated. Default: 10 MiB
+ * - `maxBytes`: a file that has become so long is rotated. It may be longer by what is written at one time: a line, or a
+ *   hundredth of `maxBytes`. Default: 10 MiB
  * - `backups`: how many files are kept beside it: `path.1` is the newest. Default: 5
  * - `minLevel`: lines and events below it are left out. Default: info
  * - `lifecycle`: a line for each end of a run, and at debug level for each of its other states. Default: true
@@ -61,6 +64,22 @@ export const defaultMaxBytes = 10_485_760
  */
 export const defaultBackups = 5
 
+/**
+ * A log file cannot be opened.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LogFileError extends Schema.TaggedError<LogFileError>("@effect-tasks/node/NodeLogger/LogFileError")(
+  "LogFileError",
+  { path: Schema.String, cause: Schema.optional(Schema.Defect) }
+) {
+  override get message(): string {
+    const cause = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `the log file ${this.path} cannot be opened${cause}; its directory must exist, and this program must be allowed to write there`
+  }
+}
+
 /** So many lines may wait to be written; then the observer waits. */
 const mostWaiting = 10_000
 
@@ -74,9 +93,12 @@ class Writer {
   private readonly path: string
   readonly file: LogFile
 
-  constructor(fs: FileSystem.FileSystem, options: ConstructorParameters<typeof LogFile>[1]) {
+  constructor(fs: FileSystem.FileSystem, options: LogFileOptions) {
     this.path = options.path
-    this.file = new LogFile(fs, options, (error) => this.report("rotate", `cannot be rotated: ${error.message}`))
+    this.file =
+      options.mode === "watched"
+        ? new WatchedFile(fs, options.path)
+        : new RotatingFile(fs, options, (error) => this.report("rotate", `cannot be rotated: ${error.message}`))
   }
 
   push(line: string): Effect.Effect<void> {

@@ -12,7 +12,7 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import type { Backend } from "@effect-tasks/core/Backend"
 import type * as Task from "@effect-tasks/core/Task"
 import * as TaskConsumer from "@effect-tasks/core/TaskConsumer"
-import type { BackendError, DuplicateTask, InvalidOption, LogFileError } from "@effect-tasks/core/TaskError"
+import type { BackendError, DuplicateTask, InvalidOption } from "@effect-tasks/core/TaskError"
 import type { TaskEvents } from "@effect-tasks/core/TaskEvents"
 import type * as TaskGroup from "@effect-tasks/core/TaskGroup"
 import * as TaskManager from "@effect-tasks/core/TaskManager"
@@ -80,6 +80,7 @@ export interface ConsumerConfig {
   readonly prefetch: number
   readonly tracing: "parent" | "link"
   readonly queueLimits: { readonly [queue: string]: number }
+  readonly maxLogLines: number
 }
 
 /**
@@ -111,7 +112,7 @@ export const config: {
     readonly fileBackups: number
   }>
   readonly consumer: Config.Config<ConsumerConfig>
-  readonly manager: Config.Config<{ readonly maxPayloadBytes: number }>
+  readonly manager: Config.Config<{ readonly maxPayloadBytes: number; readonly maxLogLines: number }>
 } = {
   logger: Config.all({
     level: settings.logLevel.config,
@@ -131,9 +132,10 @@ export const config: {
     cleanup: settings.consumerCleanup.config,
     prefetch: settings.consumerPrefetch.config,
     tracing: settings.consumerTracing.config,
-    queueLimits: settings.consumerQueueLimits.config
+    queueLimits: settings.consumerQueueLimits.config,
+    maxLogLines: settings.maxLogLines.config
   }),
-  manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config })
+  manager: Config.all({ maxPayloadBytes: settings.maxPayloadBytes.config, maxLogLines: settings.maxLogLines.config })
 }
 
 const given = <Options extends object>(overrides: Options) =>
@@ -204,7 +206,7 @@ export const manager = (
  */
 export const layerLogger = (
   options: LoggerOptions = {}
-): Layer.Layer<never, ConfigError.ConfigError | LogFileError | InvalidOption> => logging.layer(options)
+): Layer.Layer<never, ConfigError.ConfigError | NodeLogger.LogFileError | InvalidOption> => logging.layer(options)
 
 /**
  * Runs an application that goes on until it is stopped: builds the Layer, and closes it at the first SIGINT or SIGTERM.

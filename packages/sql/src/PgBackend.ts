@@ -16,7 +16,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as PgClient from "@effect/sql-pg/PgClient"
 import type { Backend } from "@effect-tasks/core/Backend"
-import { type BackendError, InvalidOption, type SchemaVersionError } from "@effect-tasks/core/TaskError"
+import { type BackendError, InvalidOption } from "@effect-tasks/core/TaskError"
 import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Either, Layer, Redacted } from "effect"
 import * as backend from "./internal/pg/backend.js"
@@ -30,6 +30,7 @@ import { rules } from "./internal/retention.js"
 import * as Services from "./internal/services.js"
 import * as Transactions from "./internal/transactions.js"
 import type { Retention } from "./Retention.js"
+import type { SchemaVersionError } from "./SchemaVersion.js"
 
 /**
  * Where the tables are.

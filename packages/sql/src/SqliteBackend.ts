@@ -19,7 +19,7 @@
 import * as SqlClient from "@effect/sql/SqlClient"
 import * as SqliteClient from "@effect/sql-sqlite-node/SqliteClient"
 import type { Backend } from "@effect-tasks/core/Backend"
-import type { BackendError, InvalidOption, SchemaVersionError } from "@effect-tasks/core/TaskError"
+import type { BackendError, InvalidOption } from "@effect-tasks/core/TaskError"
 import type { TaskTransaction } from "@effect-tasks/core/TaskTransaction"
 import { Config, type ConfigError, Context, Duration, Effect, Either, Layer } from "effect"
 import { rules } from "./internal/retention.js"
@@ -32,6 +32,7 @@ import { open } from "./internal/sqlite/open.js"
 import { type Tables, tables } from "./internal/sqlite/schema.js"
 import * as Transactions from "./internal/transactions.js"
 import type { Retention } from "./Retention.js"
+import type { SchemaVersionError } from "./SchemaVersion.js"
 
 /**
  * Where the tables are.

@@ -1,5 +1,6 @@
 import { Cause, Effect, Option } from "effect"
-import type { Broker, Enqueued, ScheduleChange } from "../Broker.js"
+import type { Broker, Enqueued } from "../Broker.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { BackendError, IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Bus } from "./bus.js"

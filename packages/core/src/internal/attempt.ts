@@ -1,6 +1,6 @@
 import { Cause, Context, Duration, Effect, Either, Exit, Fiber, Option, Scope, Tracer } from "effect"
 import { CurrentRun } from "../CurrentRun.js"
-import type { LockLost } from "../TaskError.js"
+import type { LockLost } from "../LockError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { AttemptEnd } from "./attemptResult.js"
 import * as codec from "./codec.js"

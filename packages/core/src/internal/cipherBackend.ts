@@ -1,5 +1,6 @@
 import { Effect, Option } from "effect"
 import type { Broker, Enqueued, Exchanged, Settled, Settlement } from "../Broker.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { LogLine, Store } from "../Store.js"
 import { BackendError } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
@@ -100,8 +101,26 @@ const makeBroker = (parts: Parts, all: Together): typeof Broker.Service => {
           all(results, async (result) =>
             result._tag === "Edited" ? { ...result, run: await sealing.openRun(cipher, result.run) } : result
           )
+      ),
+    fire: (changes) =>
+      Effect.flatMap(
+        all(changes, (change) => sealChange(cipher, change)),
+        broker.fire
+      ),
+    putSchedules: (changes) =>
+      Effect.flatMap(
+        all(changes, (change) => sealChange(cipher, change)),
+        broker.putSchedules
       )
   }
+}
+
+const sealChange = async (cipher: Cipher, change: ScheduleChange): Promise<ScheduleChange> => {
+  const [schedule, runs] = await Promise.all([
+    sealing.sealSchedule(cipher, change.schedule),
+    Promise.all(change.runs.map((run) => sealing.sealRun(cipher, run)))
+  ])
+  return { ...change, schedule, runs }
 }
 
 const sealLines = async ({ cipher, logs }: Parts, lines: ReadonlyArray<LogLine>): Promise<ReadonlyArray<LogLine>> =>
@@ -150,6 +169,9 @@ const makeStore = (parts: Parts, all: Together): typeof Store.Service => {
         all(found, async (run) => (Option.isSome(run) ? Option.some(await open(run.value)) : run))
       ),
     runs: (query) => Effect.flatMap(store.runs(query), (runs) => all(runs, open)),
+    schedules: Effect.flatMap(store.schedules, (schedules) =>
+      all(schedules, (schedule) => sealing.openSchedule(cipher, schedule))
+    ),
     appendLogs: (lines) =>
       logs
         ? Effect.flatMap(

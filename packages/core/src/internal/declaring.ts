@@ -1,8 +1,10 @@
 import { Effect, Either, type ParseResult } from "effect"
-import type { ScheduleChange } from "../Broker.js"
+import type { InvalidSchedule } from "../ScheduleError.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { EncodedSchedule } from "../Store.js"
-import type { BackendError, InvalidOption, InvalidSchedule, PayloadTooLarge } from "../TaskError.js"
+import type { BackendError, InvalidOption, PayloadTooLarge } from "../TaskError.js"
 import type { Definition } from "./definition.js"
+import { isEnvelope } from "./envelope.js"
 import type { QueueOptions } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
 import type { TaskSchedule } from "./scheduleModel.js"
@@ -113,9 +115,9 @@ const difference = (
       if (found === undefined) {
         return [Either.right(added(one, now, { scope, declared: declaration }))]
       }
-      // what was edited at runtime stays, until the code says something new
+      // what was edited at runtime stays, until the code says something new; nobody knows that without the key of what it said
       const { run, spec, task } = one
-      return found.scope === scope && found.declared === declaration
+      return found.scope === scope && (found.declared === declaration || isEnvelope(found.declared ?? ""))
         ? []
         : [changed(found, { task, spec, run, scope, declared: declaration }, now)]
     })

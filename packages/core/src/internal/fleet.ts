@@ -1,5 +1,6 @@
 import { Cause, Duration, Effect } from "effect"
-import { DuplicateSubscription, type InvalidOption, NotRunning, SubscriptionNotStarted } from "../TaskError.js"
+import { DuplicateSubscription, NotRunning, SubscriptionNotStarted } from "../SubscriptionError.js"
+import type { InvalidOption } from "../TaskError.js"
 import { once } from "./stopping.js"
 import type { Runner, Status, Stopped, StoppedMessage } from "./subscription.js"
 

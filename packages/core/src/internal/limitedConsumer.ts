@@ -1,5 +1,6 @@
 import { type Cause, Deferred, type Duration, Effect, type Exit, FiberId, FiberSet, type Scope } from "effect"
-import { AlreadyRunning, type InvalidOption, NotRunning } from "../TaskError.js"
+import { AlreadyRunning, NotRunning } from "../SubscriptionError.js"
+import type { InvalidOption } from "../TaskError.js"
 import type { OpenSource, Sink } from "./polling.js"
 
 /*

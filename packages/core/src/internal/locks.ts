@@ -1,6 +1,8 @@
 import { Clock, Context, Data, Duration, Effect, type Fiber, FiberRef, GlobalValue, Queue, Scope } from "effect"
-import type { Broker, LockRef, Signal } from "../Broker.js"
-import { type BackendError, InvalidOption, LockLost, LockReentered, LockTimeout } from "../TaskError.js"
+import type { Broker, Signal } from "../Broker.js"
+import { LockLost, LockReentered, LockTimeout } from "../LockError.js"
+import type { LockRef } from "../Locking.js"
+import { type BackendError, InvalidOption } from "../TaskError.js"
 import { isName, nameRule } from "./checking.js"
 import * as uuid7 from "./uuid7.js"
 

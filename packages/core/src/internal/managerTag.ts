@@ -1,6 +1,6 @@
 import { Context, type Duration, type Effect, type Schema, type Scope } from "effect"
 import type * as ParseResult from "effect/ParseResult"
-import type { Control } from "../Broker.js"
+import type { Control } from "../Operating.js"
 import type { CountQuery, LogLine, RunFilter, RunQuery } from "../Store.js"
 import type {
   BackendError,

@@ -1,21 +1,19 @@
 import { Either, Option } from "effect"
 import { fullQueue } from "../Admission.js"
 import type {
-  CancelResult,
   Claimed,
   ClaimedRun,
   ClaimRef,
   ClaimRequest,
-  Edit,
-  EditResult,
   Enqueued,
   Extended,
   Extension,
-  ScheduleChange,
   Settled,
   Settlement
 } from "../Broker.js"
+import type { CancelResult, Edit, EditResult } from "../Operating.js"
 import { cancelled, crashed, edited, replaced, settleUnder, written } from "../RunRecord.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { ConsumerRecord, CountQuery, EncodedSchedule, QueueStats, RunFilter, RunQuery } from "../Store.js"
 import { IdempotencyConflict, QueueFull } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"

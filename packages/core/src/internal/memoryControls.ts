@@ -1,4 +1,5 @@
-import type { ClaimRequest, Control, Hold } from "../Broker.js"
+import type { ClaimRequest, Hold } from "../Broker.js"
+import type { Control } from "../Operating.js"
 
 const nameOf = ({ name, of, state }: Control): string => `${of}\u0000${state}\u0000${name}`
 

@@ -1,4 +1,4 @@
-import type { LockRef, LockRenewal, LockRequest, LockResult } from "../Broker.js"
+import type { LockRef, LockRenewal, LockRequest, LockResult } from "../Locking.js"
 
 interface Held {
   readonly owner: string

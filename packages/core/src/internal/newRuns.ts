@@ -1,4 +1,4 @@
-import { type Context, Duration, Effect, Either, Tracer } from "effect"
+import { type Context, Duration, Effect, Either, Option, Tracer } from "effect"
 import type * as ParseResult from "effect/ParseResult"
 import { CurrentRun } from "../CurrentRun.js"
 import { InvalidOption, type PayloadTooLarge } from "../TaskError.js"
@@ -230,9 +230,9 @@ const invalidOf = (
   if (badName !== undefined) {
     return badName
   }
-  const badTurn = invalidTurn(options)
-  if (badTurn !== undefined) {
-    return badTurn
+  const badTime = invalidTurn(options) ?? (typeof idempotencyKey === "object" ? endlessOf(idempotencyKey) : undefined)
+  if (badTime !== undefined) {
+    return badTime
   }
   if (expiresAt !== undefined && !Number.isFinite(Number(expiresAt))) {
     return new InvalidOption({ option: "expiresAt", value: expiresAt, expected: "a valid date" })
@@ -244,6 +244,25 @@ const invalidOf = (
     ? new InvalidOption({ option: "idempotencyKey", value: key, expected: "left out where several runs are queued" })
     : invalidOption(task)
 }
+
+/** The first duration of a key that has no end, or is none; `hold: "forever"` is another thing. */
+const endlessOf = (idempotency: Idempotency): InvalidOption | undefined => {
+  const durations: Readonly<Record<string, Duration.DurationInput | undefined>> =
+    "debounce" in idempotency
+      ? { debounce: idempotency.debounce, maxWait: idempotency.maxWait }
+      : "throttle" in idempotency
+        ? { throttle: idempotency.throttle }
+        : { hold: holdOf(idempotency.hold) }
+  const endless = Object.entries(durations).find(
+    ([, value]) => value !== undefined && !Option.exists(Duration.decodeUnknown(value), Duration.isFinite)
+  )
+  return endless && new InvalidOption({ option: `idempotencyKey.${endless[0]}`, value: endless[1], expected: finite })
+}
+
+const finite = "a finite duration"
+
+const holdOf = (hold: "unfinished" | "forever" | Duration.DurationInput | undefined) =>
+  hold === "unfinished" || hold === "forever" ? undefined : hold
 
 /** The first option about when a run comes to its turn that is out of its range. */
 export const invalidTurn = ({
@@ -259,7 +278,7 @@ export const invalidTurn = ({
     return new InvalidOption({ option: "at", value: at, expected: "a valid date" })
   }
   if (delay !== undefined && !Duration.isFinite(Duration.decode(delay))) {
-    return new InvalidOption({ option: "delay", value: delay, expected: "a finite duration" })
+    return new InvalidOption({ option: "delay", value: delay, expected: finite })
   }
   return undefined
 }

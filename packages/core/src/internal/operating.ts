@@ -1,5 +1,5 @@
 import { Effect } from "effect"
-import type { Control, EditResult } from "../Broker.js"
+import type { Control, EditResult } from "../Operating.js"
 import type { RunFilter } from "../Store.js"
 import { type BackendError, type InvalidOption, RunNotFound } from "../TaskError.js"
 import { toNumber } from "../TaskPriority.js"

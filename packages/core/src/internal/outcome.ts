@@ -1,12 +1,10 @@
 import { Cause, Effect, Either, Option, ParseResult, type Schema } from "effect"
+import { LockLost, LockReentered, LockTimeout } from "../LockError.js"
 import {
   BackendError,
   ExecutorCrashed,
   IdempotencyConflict,
   InvalidOption,
-  LockLost,
-  LockReentered,
-  LockTimeout,
   PayloadInvalid,
   PayloadTooLarge,
   QueueFull,

@@ -1,5 +1,5 @@
 import { Cause, Clock, Effect, type Exit, Option, Schedule, type Scope } from "effect"
-import type { NotRunning } from "../TaskError.js"
+import type { NotRunning } from "../SubscriptionError.js"
 
 /*
  * The loop of a source: it asks for tasks one poll at a time, and hands what it gets to a sink.

@@ -1,13 +1,8 @@
 import { Effect, Either } from "effect"
-import type { ScheduleChange } from "../Broker.js"
+import { type InvalidSchedule, ScheduleExists, ScheduleNotFound } from "../ScheduleError.js"
+import type { ScheduleChange } from "../Scheduling.js"
 import type { EncodedSchedule } from "../Store.js"
-import {
-  type BackendError,
-  InvalidOption,
-  type InvalidSchedule,
-  ScheduleExists,
-  ScheduleNotFound
-} from "../TaskError.js"
+import { type BackendError, InvalidOption } from "../TaskError.js"
 import * as accepting from "./accepting.js"
 import * as declaring from "./declaring.js"
 import type { Definition } from "./definition.js"
@@ -15,7 +10,7 @@ import type { QueueOptions } from "./managerTag.js"
 import * as newRuns from "./newRuns.js"
 import type { RunId } from "./run.js"
 import type { TaskSchedule } from "./scheduleModel.js"
-import { encodeSpec, type Known, read, type ScheduleRecord, toRecord } from "./scheduleRecords.js"
+import { encodeSpec, type Known, read, type ScheduleRecord, toFire, toRecord } from "./scheduleRecords.js"
 import type { Parts } from "./schedulerParts.js"
 import { tagsOf } from "./scheduleTags.js"
 import * as ticking from "./ticking.js"
@@ -136,12 +131,13 @@ export const trigger = (parts: Parts, name: string) =>
   Effect.suspend(() => {
     let id: RunId | undefined
     return Effect.map(
-      change(parts, name, (known, now) => {
-        const { name, unfinished } = known.stored
-        const run = newRuns.templated(known.template, parts.ids.at(now, 1)[0]!, now, tagsOf(name, null))
-        id = run.id
-        return changed(known, { lastRunId: id, unfinished: [...unfinished, id].slice(-mostRemembered) }, [run])
-      }),
+      change(parts, name, (known, now) =>
+        Either.flatMap(toFire(known), ({ stored: { name, unfinished }, template }) => {
+          const run = newRuns.templated(template, parts.ids.at(now, 1)[0]!, now, tagsOf(name, null))
+          id = run.id
+          return changed(known, { lastRunId: id, unfinished: [...unfinished, id].slice(-mostRemembered) }, [run])
+        })
+      ),
       () => id!
     )
   })

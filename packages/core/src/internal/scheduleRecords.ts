@@ -1,9 +1,11 @@
 import { Either, Schema } from "effect"
+import { InvalidSchedule } from "../ScheduleError.js"
 import type { EncodedSchedule } from "../Store.js"
-import { InvalidOption, InvalidSchedule } from "../TaskError.js"
+import { InvalidOption } from "../TaskError.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import { isName } from "./checking.js"
 import * as codec from "./codec.js"
+import { isEnvelope, keyIdOf } from "./envelope.js"
 import type { Template } from "./newRuns.js"
 import { RunId } from "./run.js"
 import { TaskSchedule } from "./scheduleModel.js"
@@ -60,6 +62,19 @@ export const read = (stored: EncodedSchedule): Either.Either<Known, InvalidSched
     const template = yield* Either.mapLeft(decodeTemplate(stored.run), unreadable)
     return { stored, spec, ticks: yield* compile(spec), template: { task: stored.task, ...template } }
   })
+
+/** A schedule whose runs can be queued: one with a payload that could not be decrypted stays as it is until its key is there. */
+export const toFire = (known: Known): Either.Either<Known, InvalidSchedule> => {
+  const { stored, template } = known
+  return isEnvelope(template.payload)
+    ? Either.left(
+        new InvalidSchedule({
+          schedule: `"${stored.name}"`,
+          reason: `its payload is encrypted with the key "${keyIdOf(template.payload)}" and cannot be decrypted: give PayloadCipher that key, or edit the schedule; if it has the key, the record was changed`
+        })
+      )
+    : Either.right(known)
+}
 
 /** The public record of a schedule. Documented in `TaskScheduler`. */
 export class ScheduleRecord extends Schema.Class<ScheduleRecord>("@effect-tasks/core/TaskScheduler/ScheduleRecord")({

@@ -9,7 +9,7 @@ import type { Loop } from "./loops.js"
 import * as newRuns from "./newRuns.js"
 import * as operating from "./operating.js"
 import type { RunId } from "./run.js"
-import { type Known, read } from "./scheduleRecords.js"
+import { type Known, read, toFire } from "./scheduleRecords.js"
 import type { Parts } from "./schedulerParts.js"
 import { tagsOf } from "./scheduleTags.js"
 import * as ticking from "./ticking.js"
@@ -23,8 +23,8 @@ import { describe, showTime } from "./ticks.js"
 
 export interface State extends Parts {
   readonly known: Map<string, Known>
-  /** Schedules that cannot be read, by the revision of which was told. */
-  readonly broken: Map<string, number>
+  /** Schedules that cannot be fired, and what was told of them. */
+  readonly broken: Map<string, string>
   /** The runs for whose end a schedule waits. */
   awaited: ReadonlySet<RunId>
   /** Opened when there is something to look at. */
@@ -113,15 +113,19 @@ const load = (state: State, now: number): Effect.Effect<void, BackendError> =>
     })
   })
 
-/** One schedule that cannot be read does not stop the others. */
+/** One schedule that cannot be read, or decrypted, does not stop the others. */
 const note = ({ broken, known }: State, stored: EncodedSchedule): Effect.Effect<void> =>
-  Either.match(read(stored), {
-    onLeft: (error) => {
-      const isTold = broken.get(stored.name) === stored.revision
-      broken.set(stored.name, stored.revision)
-      return isTold ? Effect.void : Effect.logWarning(`a schedule is left out: ${error.message}`)
+  Either.match(Either.flatMap(read(stored), toFire), {
+    onLeft: ({ message }) => {
+      const isTold = broken.get(stored.name) === message
+      broken.set(stored.name, message)
+      return isTold ? Effect.void : Effect.logError(`a schedule is left out: ${message}`)
     },
-    onRight: (one) => Effect.sync(() => void known.set(stored.name, one))
+    onRight: (one) =>
+      Effect.sync(() => {
+        broken.delete(stored.name)
+        known.set(stored.name, one)
+      })
   })
 
 /** A change of a schedule, and what has led to it. */

@@ -1,11 +1,11 @@
-import { LogLine } from "../Store.js"
+import { type EncodedSchedule, LogLine } from "../Store.js"
 import type { Encoded as EncodedRun } from "../TaskRun.js"
 import type { Cipher, Place } from "./cipher.js"
 import { type Binding, isEnvelope, keyIdOf } from "./envelope.js"
 import type { Attempt, Outcome, RunId } from "./run.js"
 
 /*
- * The records of runs, and their log lines, as they are above and below a cipher. What cannot be opened stays as it is
+ * The records of runs and schedules, and log lines, as they are above and below a cipher. What cannot be opened stays as it is
  * stored, and goes back so.
  */
 
@@ -165,6 +165,60 @@ export const openRun = async (
 }
 
 const nothing: ReadonlyMap<string, string> = new Map()
+
+/** The payload in the text of a template. Nothing, when the text is no template. */
+const templateOf = (text: string): { readonly payload: string } | undefined => {
+  const template = parse(text)
+  return typeof template === "object" &&
+    template !== null &&
+    "payload" in template &&
+    typeof template.payload === "string"
+    ? { ...template, payload: template.payload }
+    : undefined
+}
+
+/** Only the payload of a template is sealed, so that without the key all else of the schedule can be seen and changed. */
+const sealTemplate = async (cipher: Cipher, text: string, place: Place): Promise<string> => {
+  const template = templateOf(text)
+  if (template?.payload === "" || isEnvelope(template?.payload ?? text)) {
+    return text
+  }
+  return template === undefined
+    ? cipher.seal(text, "r", place)
+    : JSON.stringify({ ...template, payload: await cipher.seal(template.payload, "r", place) })
+}
+
+const openTemplate = async (cipher: Cipher, text: string, place: () => Place): Promise<string> => {
+  const template = templateOf(text)
+  if (template === undefined) {
+    return openText(cipher, text, place)
+  }
+  const payload = await openText(cipher, template.payload, place)
+  return payload === template.payload ? text : JSON.stringify({ ...template, payload })
+}
+
+const schedulePlace =
+  (part: "template" | "declared", { name }: EncodedSchedule) =>
+  (): Place => [part, name]
+
+/** The schedule as it is stored. What the code has declared says the payload too, so it is sealed as a whole. */
+export const sealSchedule = async (cipher: Cipher, schedule: EncodedSchedule): Promise<EncodedSchedule> => {
+  const [run, declared] = await Promise.all([
+    sealTemplate(cipher, schedule.run, schedulePlace("template", schedule)()),
+    orNull(schedule.declared, async (text) =>
+      isEnvelope(text) ? text : cipher.seal(text, "r", schedulePlace("declared", schedule)())
+    )
+  ])
+  return { ...schedule, run, declared }
+}
+
+export const openSchedule = async (cipher: Cipher, schedule: EncodedSchedule): Promise<EncodedSchedule> => {
+  const [run, declared] = await Promise.all([
+    openTemplate(cipher, schedule.run, schedulePlace("template", schedule)),
+    orNull(schedule.declared, (text) => openText(cipher, text, schedulePlace("declared", schedule)))
+  ])
+  return { ...schedule, run, declared }
+}
 
 /** The annotation that holds what a sealed line says. */
 const sealedLine = "effect-tasks.encrypted"

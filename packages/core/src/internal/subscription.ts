@@ -12,7 +12,7 @@ import {
   Schedule,
   type Scope
 } from "effect"
-import { PullDied } from "../TaskError.js"
+import { PullDied } from "../SubscriptionError.js"
 import { Idle } from "./idle.js"
 import { failureOf, type OpenPull, open, type Pull, type PullFailure } from "./subscriptionPull.js"
 import * as tracing from "./tracing.js"

@@ -1,5 +1,5 @@
 import { Cause, type Chunk, type Context, Effect, Exit, Option, Schedule, Scope, Stream } from "effect"
-import { PullDied, PullEnded } from "../TaskError.js"
+import { PullDied, PullEnded } from "../SubscriptionError.js"
 
 /*
  * The pull of a subscription: it is opened, read as long as it gives messages, and opened again after a failure.

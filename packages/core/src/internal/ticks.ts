@@ -1,5 +1,5 @@
 import { DateTime, Duration, Either } from "effect"
-import { InvalidSchedule } from "../TaskError.js"
+import { InvalidSchedule } from "../ScheduleError.js"
 import type { CronSchedule, EverySchedule, TaskSchedule } from "./scheduleModel.js"
 import * as wallTimes from "./wallTimes.js"
 

@@ -188,6 +188,13 @@ export const maxPayloadBytes = count(
   "the largest encoded payload that a manager accepts"
 )
 
+export const maxLogLines = count(
+  "MAX_LOG_LINES",
+  TaskManager.defaultMaxLogLines,
+  "how many lines of a run's log are kept in the store; say the same to all consumers and managers",
+  0
+)
+
 /** Every setting, in the order of the documentation. */
 export const all: ReadonlyArray<Setting<unknown>> = [
   logLevel,
@@ -206,5 +213,6 @@ export const all: ReadonlyArray<Setting<unknown>> = [
   consumerPrefetch,
   consumerTracing,
   consumerQueueLimits,
-  maxPayloadBytes
+  maxPayloadBytes,
+  maxLogLines
 ]

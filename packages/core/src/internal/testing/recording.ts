@@ -1,5 +1,6 @@
 import { Array as Arr, Context, Effect } from "effect"
-import type { Enqueued, Exchanged, ScheduleChange } from "../../Broker.js"
+import type { Enqueued, Exchanged } from "../../Broker.js"
+import type { ScheduleChange } from "../../Scheduling.js"
 import type { LogLine, Store } from "../../Store.js"
 import type { TaskEvent } from "../../TaskEvent.js"
 import type { Observer } from "../../TaskLogger.js"

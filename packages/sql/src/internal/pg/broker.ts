@@ -1,4 +1,5 @@
-import type { Broker, CancelResult, Control, Enqueued, EnqueueOptions, Signal } from "@effect-tasks/core/Broker"
+import type { Broker, Enqueued, EnqueueOptions, Signal } from "@effect-tasks/core/Broker"
+import type { CancelResult, Control } from "@effect-tasks/core/Operating"
 import type { IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { type Duration, Effect, Exit } from "effect"

@@ -1,4 +1,5 @@
-import type { Broker, LockResult, Signal } from "@effect-tasks/core/Broker"
+import type { Broker, Signal } from "@effect-tasks/core/Broker"
+import type { LockResult } from "@effect-tasks/core/Locking"
 import { Effect } from "effect"
 import type { Database } from "./database.js"
 import { literal, type Names } from "./names.js"

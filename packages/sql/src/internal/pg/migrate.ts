@@ -1,5 +1,6 @@
-import { BackendError, SchemaVersionError } from "@effect-tasks/core/TaskError"
+import { BackendError } from "@effect-tasks/core/TaskError"
 import { Effect, Exit } from "effect"
+import { SchemaVersionError } from "../../SchemaVersion.js"
 import { type Driver, query, script } from "./driver.js"
 import { backend, cannotOpen, type DriverError } from "./errors.js"
 import { type Migration, migrations } from "./migrations.js"

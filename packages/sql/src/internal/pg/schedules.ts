@@ -1,4 +1,5 @@
-import type { Broker, ScheduleChange, Signal } from "@effect-tasks/core/Broker"
+import type { Broker, Signal } from "@effect-tasks/core/Broker"
+import type { ScheduleChange } from "@effect-tasks/core/Scheduling"
 import type { Store } from "@effect-tasks/core/Store"
 import { Effect } from "effect"
 import { scheduleColumnNames as columns, type ScheduleRow, scheduleValues, toSchedule } from "../schedules.js"

@@ -1,4 +1,5 @@
-import type { CancelResult, EditResult, Settled, Settlement } from "@effect-tasks/core/Broker"
+import type { Settled, Settlement } from "@effect-tasks/core/Broker"
+import type { CancelResult, EditResult } from "@effect-tasks/core/Operating"
 import { cancelled, settleUnder } from "@effect-tasks/core/RunRecord"
 import type { RunId } from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"

@@ -8,10 +8,10 @@ import type {
   EnqueueOptions,
   Exchange,
   Exchanged,
-  ScheduleChange,
   Signal
 } from "@effect-tasks/core/Broker"
 import { signalsAfter } from "@effect-tasks/core/RunRecord"
+import type { ScheduleChange } from "@effect-tasks/core/Scheduling"
 import type { BackendError, IdempotencyConflict, QueueFull } from "@effect-tasks/core/TaskError"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { Clock, type Duration, Effect, Exit } from "effect"

@@ -1,5 +1,6 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { Broker, ClaimRequest, Control, Settlement } from "@effect-tasks/core/Broker"
+import type { Broker, ClaimRequest, Settlement } from "@effect-tasks/core/Broker"
+import type { Control } from "@effect-tasks/core/Operating"
 import { Effect } from "effect"
 import type { Run } from "./database.js"
 import type { Tables } from "./schema.js"

@@ -1,5 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { LockRef, LockRenewal, LockRequest, LockResult } from "@effect-tasks/core/Broker"
+import type { LockRef, LockRenewal, LockRequest, LockResult } from "@effect-tasks/core/Locking"
 import { Effect } from "effect"
 import type { Run } from "./database.js"
 import type { Tables } from "./schema.js"

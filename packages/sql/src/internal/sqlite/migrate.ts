@@ -1,6 +1,7 @@
 import { SqlError } from "@effect/sql/SqlError"
-import { type BackendError, SchemaVersionError } from "@effect-tasks/core/TaskError"
+import type { BackendError } from "@effect-tasks/core/TaskError"
 import { Effect } from "effect"
+import { SchemaVersionError } from "../../SchemaVersion.js"
 import type { Database, Run } from "./database.js"
 import { backend, isBusy } from "./errors.js"
 import { type Tables, version1 } from "./schema.js"

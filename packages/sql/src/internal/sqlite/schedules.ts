@@ -1,5 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { ScheduleChange } from "@effect-tasks/core/Broker"
+import type { ScheduleChange } from "@effect-tasks/core/Scheduling"
 import { Effect } from "effect"
 import { scheduleColumnNames, scheduleValues } from "../schedules.js"
 import type { Run } from "./database.js"

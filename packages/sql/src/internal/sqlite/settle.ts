@@ -1,5 +1,6 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { CancelResult, Extended, Extension, Settled, Settlement } from "@effect-tasks/core/Broker"
+import type { Extended, Extension, Settled, Settlement } from "@effect-tasks/core/Broker"
+import type { CancelResult } from "@effect-tasks/core/Operating"
 import { cancelled, settleUnder, written } from "@effect-tasks/core/RunRecord"
 import type * as TaskRun from "@effect-tasks/core/TaskRun"
 import { isFinal } from "@effect-tasks/core/TaskState"

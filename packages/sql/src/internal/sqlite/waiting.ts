@@ -1,5 +1,5 @@
 import type { SqlError } from "@effect/sql/SqlError"
-import type { Edit, EditResult } from "@effect-tasks/core/Broker"
+import type { Edit, EditResult } from "@effect-tasks/core/Operating"
 import { edited } from "@effect-tasks/core/RunRecord"
 import { QueueFull } from "@effect-tasks/core/TaskError"
 import { rank } from "@effect-tasks/core/TaskPriority"
