@@ -388,11 +388,9 @@ const perform = <E>(
     const consumer = yield* TaskConsumer.make(TaskGroup.make(Talk), { grace: 0 })
     const run = yield* queue
     if (interrupt) {
-      yield* Effect.promise(async () => {
-        while ((await Effect.runPromise(consumer.running)) === 0) {
-          await new Promise((resolve) => setTimeout(resolve, 2))
-        }
-      })
+      // in real time: time stands still for the others
+      const pause = Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 2)))
+      yield* Effect.repeat(Effect.zipRight(pause, consumer.running), { until: (running) => running > 0 })
     } else {
       yield* Effect.exit(run.await)
     }

@@ -18,11 +18,7 @@ const rest = Effect.promise(() => new Promise<void>((resolve) => setTimeout(() =
 const perform = (name: string) => Effect.zipLeft(Greet.queueAndWait({ name }), rest)
 
 const withConsumer = <A, E, R>(self: Effect.Effect<A, E, R>) =>
-  Effect.zipRight(TaskConsumer.make(Group, { grace: 0 }), self).pipe(
-    Effect.provide(GreetLive),
-    Effect.provide(runtime),
-    quietly
-  )
+  Effect.zipRight(TaskConsumer.make(Group, { grace: 0 }), self).pipe(Effect.provide([GreetLive, runtime]), quietly)
 
 describe("TaskEvents.on", () => {
   it.scoped("takes a plain function as well as an Effect, one event after the other", () =>
@@ -151,14 +147,14 @@ describe("a tag", () => {
             TaskEvents.on("success", () => seen.push(who), { tag: "a" }),
             scope
           )
-          return Scope.close(scope, Exit.void)
+          return { close: Scope.close(scope, Exit.void) }
         })
-      const closeFirst = yield* register("first")
-      const closeSecond = yield* register("second")
-      yield* closeFirst
+      const first = yield* register("first")
+      const second = yield* register("second")
+      yield* first.close
       yield* perform("a")
       assert.deepStrictEqual(seen, ["second"])
-      yield* closeSecond
+      yield* second.close
       yield* perform("b")
       assert.deepStrictEqual(seen, ["second"])
     }).pipe(withConsumer)

@@ -62,13 +62,13 @@ const trial = (backend: BackendOrders) =>
       ticks.map((tick) => [tick, 1])
     )
   }).pipe(
-    Effect.provide(
+    Effect.provide([
       TaskScheduler.client.pipe(
         Layer.provideMerge(TaskManager.layer),
         Layer.provideMerge(Layer.orDie(backendOf(backend)))
-      )
-    ),
-    Effect.provide(NodeContext.layer)
+      ),
+      NodeContext.layer
+    ])
   )
 
 describe("two schedulers, one of them killed", () => {

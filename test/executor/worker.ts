@@ -8,7 +8,7 @@ import { type Deed, Group, Refused } from "./tasks.js"
 
 /** Keeps its thread busy for ever, and leaves marks of it in a file. */
 const spin = (file: string) =>
-  Effect.sync(() => {
+  Effect.sync((): void => {
     for (;;) {
       for (let i = 0; i < 1_000_000; i++) {
         Math.sqrt(i)
@@ -61,7 +61,7 @@ const handle = ({ deed }: { readonly deed: Deed }): Effect.Effect<unknown, Refus
         yield* CurrentRun.progress(0.25)
         yield* Effect.log("told")
         yield* CurrentRun.progress(0.5, "half way")
-        yield* Effect.never
+        return yield* Effect.never
       })
     case "Abort":
       return CurrentRun.abort("no use")
@@ -76,7 +76,7 @@ const handle = ({ deed }: { readonly deed: Deed }): Effect.Effect<unknown, Refus
     case "Wait":
       return after(Effect.onInterrupt(Effect.never, () => Effect.log("stopped in order")))
     case "Exit":
-      return Effect.sync(() => process.exit(7))
+      return Effect.sync((): void => process.exit(7))
     case "Throw":
       return Effect.async<never>(() => {
         setTimeout(() => {
@@ -84,7 +84,7 @@ const handle = ({ deed }: { readonly deed: Deed }): Effect.Effect<unknown, Refus
         })
       })
     case "Fill":
-      return Effect.sync(() => {
+      return Effect.sync((): void => {
         const kept: Array<unknown> = []
         for (;;) {
           kept.push(new Array(100_000).fill(kept.length))

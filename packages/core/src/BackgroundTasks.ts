@@ -110,7 +110,7 @@ const provide = <E, R>(
   background.around(runner, (collected) =>
     Effect.provideService(app, BackgroundTasks, {
       add: (task, payload, options = {}) => collected.add(task, payload, options),
-      run: (self) => collected.run(self)
+      run: collected.run
     })
   )
 

@@ -232,7 +232,7 @@ export const make = <Tasks extends Task.Any>(
         ? Effect.succeed([])
         : Effect.map(declaring.make(made, task.name, task, task.schedule, task.schedulePayload), (one) => [one])
     )
-    const status = yield* scheduler.start(made, declared.flat(), scope)
+    const { status } = yield* scheduler.start(made, declared.flat(), scope)
     return service(made, yield* TaskManager, status)
   })
 

@@ -39,8 +39,8 @@ export class Collected {
   }
 
   /** Notes an effect, with the services that it has now. */
-  run<A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, Exclude<R, Scope.Scope>> {
-    return Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
+  readonly run = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<void, never, Exclude<R, Scope.Scope>> =>
+    Effect.contextWith((context: Context.Context<Exclude<R, Scope.Scope>>) => {
       const isolated = Effect.scoped(self).pipe(
         Effect.provide(context),
         Effect.catchAllCause((cause) => Effect.logError("what a request left to be done failed", cause)),
@@ -48,7 +48,6 @@ export class Collected {
       )
       this.steps.push(isolated as Effect.Effect<void>)
     })
-  }
 
   /** All of it, one after the other. */
   get all(): Effect.Effect<void> | undefined {

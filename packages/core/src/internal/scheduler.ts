@@ -12,7 +12,7 @@ export const start = Effect.fnUntraced(function* (
   parts: Parts,
   declared: ReadonlyArray<declaring.Declared>,
   scope: string
-): Effect.fn.Return<Effect.Effect<ReadonlyArray<LoopStatus>>, never, Scope.Scope> {
+): Effect.fn.Return<{ readonly status: Effect.Effect<ReadonlyArray<LoopStatus>> }, never, Scope.Scope> {
   const state = scheduling.initial(parts)
   const signals = new Loop("signals", "scheduler")
   const ticks = new Loop("ticks", "scheduler")
@@ -27,5 +27,5 @@ export const start = Effect.fnUntraced(function* (
   yield* Effect.forkScoped(supervise(signals, scheduling.listen(state, signals)))
   yield* Effect.forkScoped(supervise(ticks, Effect.zipRight(reconcile, scheduling.run(state, ticks))))
   yield* Effect.timeoutOption(Effect.zipRight(signals.tried.await, ticks.tried.await), patience)
-  return Effect.sync(() => [ticks.status, signals.status])
+  return { status: Effect.sync(() => [ticks.status, signals.status]) }
 })
