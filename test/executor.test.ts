@@ -3,12 +3,13 @@
 import fs from "node:fs"
 import os from "node:os"
 import path from "node:path"
-import { afterAll, assert, layer, it as shared } from "@effect/vitest"
+import { assert } from "@effect/vitest"
 import { Backend, TaskConsumer, type TaskError, TaskManager, type TaskRun } from "@effect-tasks/core"
 import { NodeExecutor } from "@effect-tasks/node"
 import { Cause, Context, Duration, Effect, Exit, HashMap, Layer, Logger, Option, Schedule, Scope, Stream } from "effect"
 import { bundle } from "./executor/bundle.js"
 import { Again, type Deed, Group, InProcess, InThread, InTime, Refused } from "./executor/tasks.js"
+import { layer } from "./sharing.js"
 
 class Entries extends Context.Tag("Entries")<Entries, Effect.Effect.Success<typeof bundle>>() {}
 
@@ -86,10 +87,6 @@ const failureOf = <A, E>(exit: Exit.Exit<A, E>): E => {
 }
 
 const kinds = [InThread, InProcess] as const
-
-// `layer` changes what it hands over as `it`, and the files of one worker share that
-const methods = { ...shared }
-afterAll(() => void Object.assign(shared, methods))
 
 layer(Layer.scoped(Entries, bundle), { excludeTestServices: true })("tasks in threads and processes", (it) => {
   it.layer(app({ grace: "10 seconds" }))("one worker of each kind", (it) => {

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { FileSystem } from "@effect/platform"
 import { NodeContext } from "@effect/platform-node"
-import { assert, describe, it, layer } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import {
   Backend,
   Broker,
@@ -48,6 +48,7 @@ import { bundle } from "../executor/bundle.js"
 import { InProcess, InThread } from "../executor/tasks.js"
 import { startPrograms } from "../fixtures/program.js"
 import * as tasks from "../fixtures/tasks.js"
+import { layer } from "../sharing.js"
 import { elsewhere, type Facts, perform } from "./executors.js"
 import {
   Add,
