@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import { CurrentRun, RetryPolicy, Task, TaskError, TaskGroup, TaskLock } from "@effect-tasks/core"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Schema, Scope } from "effect"
-import { advance, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
+import { advance, eventually, type Family, openProcess, openProcessWith, quiet, serve } from "./harness.js"
 import { becomes, eventuallySync } from "./observing.js"
 
 const away = new TaskError.BackendError({ backend: "test", operation: "renewLocks", transient: true })
@@ -238,8 +238,13 @@ export const locking: Family = (rule) => {
         })
       )
       const run = yield* Sync.queue()
-      yield* advance("4 seconds")
-      const { attempts } = yield* becomes(run, "success")
+      // the second attempt waits for the end of the lease that the first one has lost
+      const { attempts } = yield* eventually(
+        Effect.zipRight(
+          advance("500 millis"),
+          Effect.filterOrFail(run.poll, ({ state }) => state === "success")
+        )
+      )
       assert.strictEqual(interrupted, 1)
       const [first] = attempts
       assert.strictEqual(first?.outcome._tag === "Defect" ? first.outcome.name : undefined, "LockLost")
