@@ -486,6 +486,12 @@ describe("fastapi-taskflow", () => {
       const marks = yield* temporaryFile
       const run = yield* InThread.queue({ deed: { _tag: "Spin", file: marks } }) // it never gives way
       const thread = yield* begun(run)
+      // it is at it when it has left its first mark
+      const isAtIt = Effect.delay(
+        Effect.sync(() => fs.existsSync(marks)),
+        "5 millis"
+      )
+      yield* Effect.repeat(isAtIt, { until: (begun) => begun })
       yield* run.cancel()
       yield* Effect.exit(run.awaitFor("30 seconds"))
       assert.strictEqual((yield* run.poll).state, "cancelled")
