@@ -265,7 +265,11 @@ export class Model {
     ensure(!isTakenOver || before.leaseUntil! <= now, () => `${label} was claimed while its lease holds`)
     // a request may have been long under way, and meet what was queued meanwhile
     ensure(isTakenOver || before.dueAt <= this.currentMillis(), () => `${label} was claimed before it is due`)
-    ensure(!this.rules.isHeld(before, now), () => `${label} was claimed while its task is held back`)
+    // so may a hold have ended that was in force when the request set out
+    ensure(
+      !this.rules.isHeld(before, Math.max(now, this.currentMillis())),
+      () => `${label} was claimed while its task is held back`
+    )
     ensure(!this.rules.isPaused(before), () => `${label} was claimed while its task or queue is paused`)
     ensure(run.fence === before.fence + 1, () => `the fence of ${label} went from ${before.fence} to ${run.fence}`)
     const crashes = before.crashes + (isTakenOver ? 1 : 0)
